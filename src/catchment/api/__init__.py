@@ -1,0 +1,1 @@
+"""Your port: SQL, status and the tail of events, behind a bearer token."""

@@ -1,0 +1,156 @@
+"""The core's HTTP application. It knows the store, the log's backlog and the loader's progress, and no vendor.
+
+Every path but the health checks wants `Authorization: Bearer` with the console's token. Errors are
+`{"error": "what to change"}`.
+"""
+
+import asyncio
+import hmac
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from catchment.api.overview import overview
+from catchment.loader import Loader
+from catchment.log.log import LogReader
+from catchment.settings import Settings
+from catchment.store import queries
+from catchment.store.store import QueryError, Store
+
+BODY_BYTES_MAX = 1024 * 1024
+STRICT_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /api/sql`; `parameters` are bound to `{name:Type}` in the query."""
+
+    query: str
+    parameters: dict[str, Any] = {}
+
+
+class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Query string of `GET /api/tail`; `after` is the `loaded_at` of the last event seen."""
+
+    after: str = ""
+    source: str = ""
+    name: str = ""
+    user_id: str = ""
+
+
+class _Core:
+    """What the running core holds."""
+
+    def __init__(self, store: Store, log: LogReader, loader: Loader) -> None:
+        self.store = store
+        self.log = log
+        self.loader = loader
+
+
+def core_app(settings: Settings, data_dir: Path, open_core: OpenCore) -> Starlette:
+    """The application; `open_core` is called when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        core = _Core(*await run_in_threadpool(open_core))
+        stop = threading.Event()
+        thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
+        thread.start()
+        app.state.core = core
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.to_thread(thread.join)
+            core.log.close()
+            core.store.close()
+
+    async def run_sql(request: Request) -> Response:
+        body = await _body(request)
+        wanted = msgspec.json.decode(body, type=SqlRequest)
+        answer = await run_in_threadpool(request.app.state.core.store.query, wanted.query, wanted.parameters)
+        return _json({"columns": [column._asdict() for column in answer.columns], "rows": answer.rows})
+
+    async def tail(request: Request) -> Response:
+        wanted = msgspec.convert(dict(request.query_params), TailRequest)
+        answer = await run_in_threadpool(
+            request.app.state.core.store.query, queries.text("tail"), msgspec.structs.asdict(wanted)
+        )
+        return _json({"rows": answer.rows})
+
+    async def status(request: Request) -> Response:
+        core = request.app.state.core
+        return _json(await run_in_threadpool(overview, core.store, core.log, core.loader, data_dir))
+
+    async def health(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    guard = _guard(settings.console.token)
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/health/live", health),
+            Route("/health/ready", health),
+            Route("/api/sql", guard(run_sql), methods=["POST"]),
+            Route("/api/tail", guard(tail)),
+            Route("/api/status", guard(status)),
+        ],
+    )
+
+
+def _guard(token: str) -> Callable[[Handler], Handler]:
+    """Lets only the bearer of the token through, and turns the asker's mistakes into 4xx."""
+    expected = token.encode()
+
+    def guard(handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
+                hint = "send `Authorization: Bearer TOKEN`; `catchment keys` prints the token"
+                return _json({"error": hint}, 401, {"www-authenticate": "Bearer"})
+            try:
+                return await handler(request)
+            except QueryError as error:
+                return _json({"error": str(error)}, 400)
+            except _TooLarge:
+                return _json({"error": f"the body is larger than {BODY_BYTES_MAX} bytes"}, 413)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                return _json({"error": f"the request is not understood: {error}"}, 400)
+            except ClientDisconnect:
+                return Response(status_code=400)
+
+        return guarded
+
+    return guard
+
+
+class _TooLarge(Exception):
+    pass
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES_MAX:
+            raise _TooLarge
+    return body
+
+
+def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(value),
+        status_code=status,
+        media_type="application/json",
+        headers=STRICT_HEADERS | (headers or {}),
+    )

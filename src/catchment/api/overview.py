@@ -1,0 +1,49 @@
+"""What `catchment status` tells: what came in, how far behind the store is, what it costs on disk."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from catchment.loader import Loader
+from catchment.log.log import LogReader
+from catchment.store import queries
+from catchment.store.store import Store
+
+
+def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> dict[str, Any]:
+    """Rates per application and source, lag, disk in bytes, and whether loading works."""
+    backlog, progress = log.backlog(), loader.progress
+    now = time.time()
+    return {
+        "rates": store.query(queries.text("rates")).rows,
+        "lag": {
+            "unread_bytes": backlog.unread_bytes,
+            "seconds": round(max(0.0, now - progress.caught_up_at), 1) if backlog.unread_bytes else 0.0,
+        },
+        "loader": {
+            "batches": progress.batches,
+            "bytes": progress.bytes,
+            "unloadable_lines": progress.unloadable_lines,
+            "failing_for_seconds": round(now - progress.failing_since, 1) if progress.failing_since else None,
+            "last_error": progress.last_error,
+        },
+        "disk": disk_use(data_dir, log_bytes=backlog.held_bytes),
+    }
+
+
+def disk_use(data_dir: Path, *, log_bytes: int) -> dict[str, int]:
+    """Bytes of the log, of everything else in the data dir (the store), and free on that disk."""
+    total = 0
+    for folder, _, files in os.walk(data_dir):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue  # merged away meanwhile
+    return {
+        "log_bytes": log_bytes,
+        "store_bytes": max(0, total - log_bytes),
+        "free_bytes": shutil.disk_usage(data_dir).free,
+    }

@@ -1,0 +1,37 @@
+"""The keys of each application, as `catchment keys` prints them."""
+
+from typing import Any
+
+from catchment.settings import App, Settings
+
+
+def of_apps(settings: Settings) -> list[dict[str, Any]]:
+    """One object per application; of several keys of a kind, the first."""
+    return [
+        {
+            "app": name,
+            "moesif": _moesif(app),
+            "batch": _batch(app),
+            "moloco": _moloco(app),
+            "console": {"token": settings.console.token},
+        }
+        for name, app in settings.apps.items()
+    ]
+
+
+def _moesif(app: App) -> dict[str, str] | None:
+    return {"application_id": app.moesif.application_ids[0]} if app.moesif else None
+
+
+def _batch(app: App) -> dict[str, str | None] | None:
+    if app.batch is None:
+        return None
+    kinds = {"live": app.batch.live, "dev": app.batch.dev, "sdk": app.batch.sdk}
+    return {"rest_api_key": app.batch.rest_api_keys[0]} | {kind: next(iter(keys), None) for kind, keys in kinds.items()}
+
+
+def _moloco(app: App) -> dict[str, str | None] | None:
+    if app.moloco is None:
+        return None
+    platform, keys = next(iter(app.moloco.platforms.items()))
+    return {"platform": platform, "api_key": next(iter(keys), None)}

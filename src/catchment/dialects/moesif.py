@@ -1,0 +1,505 @@
+"""Moesif's collector API v1: actions, API calls, users (contracts/moesif.md).
+
+Bodies are JSON whatever their Content-Type says, compressed or not; an explicit null means "not given"; a batch is
+accepted whole or not at all, and the error names the element. Each element is decoded twice by msgspec, once into its
+typed form and once into its raw bytes, so that a record keeps it as sent; only an element that carries a credential is
+written anew, with the credential's hash in its place.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from catchment.dialects.dialect import (
+    Answer,
+    Arrival,
+    Call,
+    Caller,
+    Decoded,
+    Faults,
+    Route,
+    json_fault,
+    one_line,
+    require_utf8,
+)
+from catchment.errors import Fault, Refused
+from catchment.record import EMPTY_OBJECT, EventRecord, ProfileRecord, Record, profile_leaves
+from catchment.settings import App, Limits, MoesifApp
+
+SOURCE = "moesif"
+KEY_HEADER = "x-moesif-application-id"
+ID_CHARS_MAX = 256
+NULL = b"null"
+
+MALFORMED = Fault(400, "malformed_json", "Bad Request")
+INVALID = Fault(400, "invalid_field", "Bad Request")
+MISSING = Fault(400, "missing_field", "Bad Request")
+TOO_OLD = Fault(400, "event_too_old", "Bad Request")
+UNAUTHORIZED = Fault(401, "unauthorized", "Unauthorized")
+FAULTS = Faults(
+    not_found=Fault(404, "not_found", "Not Found"),
+    wrong_method=Fault(405, "method_not_allowed", "Method Not Allowed"),
+    too_large=Fault(413, "payload_too_large", "Payload Too Large"),
+    malformed=MALFORMED,
+    unavailable=Fault(503, "unavailable", "Service Unavailable"),
+    defect=Fault(500, "internal_error", "Internal Server Error"),
+)
+
+JSON_CORS = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
+CREATED = Answer(201, JSON_CORS, b"{}")
+PREFLIGHT = Answer(
+    204,
+    [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-methods", "POST, GET, OPTIONS"),
+        ("access-control-allow-headers", "content-type, content-encoding, x-moesif-application-id, x-moesif-sdk"),
+        ("access-control-max-age", "86400"),
+    ],
+    b"",
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+Time = datetime | int | float
+
+
+class ActionRequest(Struct, gc=False):
+    """`request` of an action (contracts/moesif.md 2.3); real clients leave out everything."""
+
+    time: Time | None = None
+    uri: str | None = None
+    verb: str | None = None
+    ip_address: str | None = None
+    user_agent_string: str | None = None
+
+
+class Action(Struct, gc=False):
+    """Contract 2.3."""
+
+    action_name: str
+    request: ActionRequest
+    transaction_id: str | None = None
+    session_token: str | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    company_id: str | None = None
+    subscription_id: str | None = None
+    weight: int | None = None
+    metadata: Raw = EMPTY_OBJECT
+
+
+class ApiRequest(Struct, gc=False):
+    """Contract 2.2; header values may be strings, arrays, numbers or null."""
+
+    time: Time
+    uri: str
+    verb: str
+    headers: dict[str, Any] | None = None
+    api_version: str | None = None
+    ip_address: str | None = None
+    body: Raw = Raw(NULL)
+    transfer_encoding: str | None = None
+
+
+class ApiResponse(Struct, gc=False):
+    """Contract 2.2; some clients send all members null, or status 0, for a missing response."""
+
+    time: Time | None = None
+    status: int | None = None
+    headers: dict[str, Any] | None = None
+    body: Raw = Raw(NULL)
+    transfer_encoding: str | None = None
+
+
+class ApiCall(Struct, gc=False):
+    """`Event` in the vendor's words (contract 2.1)."""
+
+    request: ApiRequest
+    response: ApiResponse | None = None
+    transaction_id: str | None = None
+    session_token: str | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    company_id: str | None = None
+    subscription_id: str | None = None
+    direction: str | None = None
+    weight: int | None = None
+    blocked_by: str | None = None
+    tags: str | None = None
+    action_name: str | None = None
+    metadata: Raw = EMPTY_OBJECT
+
+
+class User(Struct, gc=False):
+    """Contract 2.4; the browser sends users that have only an `anonymous_id`."""
+
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    company_id: str | None = None
+    session_token: str | None = None
+    modified_time: Time | None = None
+    ip_address: str | None = None
+    user_agent_string: str | None = None
+    campaign: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Headers(NamedTuple):
+    text: Raw | None
+    user_agent: str | None
+    redacted: bool
+
+
+class _Shape(NamedTuple):
+    """How the elements of one endpoint are decoded, and which method of `Moesif` makes their records."""
+
+    single: msgspec.json.Decoder[Any]
+    batch: msgspec.json.Decoder[Any]
+    convert: Callable[..., Record]
+
+
+class _Window(NamedTuple):
+    """The oldest time that is not late, for times with and without a zone; made once for a call."""
+
+    oldest: datetime
+    oldest_naive: datetime
+    reject: bool
+    days: float
+
+    def late(self, time: datetime) -> bool:
+        """Whether an event of this time is too old; refuses it if the application says so."""
+        late = time < (self.oldest_naive if time.tzinfo is None else self.oldest)
+        if late and self.reject:
+            raise Refused(TOO_OLD, f"events may be at most {self.days:g} days old", path="$.request.time")
+        return late
+
+
+class _Context(NamedTuple):
+    """What the elements of one call share."""
+
+    app: str
+    peer: str
+    user_agent: str | None
+    window: _Window
+    arrival: Arrival
+
+
+def _context(call: Call, caller: Caller, arrival: Arrival) -> _Context:
+    app: MoesifApp = caller.grant
+    oldest = arrival.received_at - timedelta(days=app.time_window_days)
+    window = _Window(oldest, oldest.replace(tzinfo=None), app.time_window == "reject", app.time_window_days)
+    return _Context(caller.app, call.peer, call.headers.get("user-agent"), window, arrival)
+
+
+_RAW_LIST: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
+_DOCUMENT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+
+class Moesif:
+    """The dialect. `pseudonym` turns a credential into what is stored of it."""
+
+    source = SOURCE
+    owns = re.compile(r"^/(?:.*/)?v1(?:/.*)?$")
+    key_header = KEY_HEADER
+    faults = FAULTS
+    preflight: Answer | None = PREFLIGHT  # browsers may call every path, without a key (contract 6.12)
+
+    def __init__(
+        self,
+        apps: Mapping[str, App],
+        limits: Limits,
+        *,
+        pseudonym: Callable[[str], str],
+        credential_headers: Iterable[str],
+    ) -> None:
+        self.routes = _routes(limits)
+        self._callers = {
+            key: Caller(name, app.moesif)
+            for name, app in apps.items()
+            if app.moesif
+            for key in app.moesif.application_ids
+        }
+        self._pseudonym = pseudonym
+        self._credential_headers = frozenset(name.lower() for name in credential_headers)
+        self._shapes = {
+            "actions": _Shape(msgspec.json.Decoder(Action), msgspec.json.Decoder(list[Action]), self._action),
+            "events": _Shape(msgspec.json.Decoder(ApiCall), msgspec.json.Decoder(list[ApiCall]), self._api_call),
+            "users": _Shape(msgspec.json.Decoder(User), msgspec.json.Decoder(list[User]), self._user),
+        }
+
+    def authenticate(self, call: Call) -> Caller:
+        """By `X-Moesif-Application-Id` alone (contract 1.1)."""
+        key = call.headers.get(KEY_HEADER)
+        caller = self._callers.get(key) if key else None
+        if caller is None:
+            what = "is missing" if not key else "is not an application id of this server"
+            raise Refused(UNAUTHORIZED, f"X-Moesif-Application-Id {what}; `catchment keys` prints the right one")
+        return caller
+
+    def decode(self, endpoint: str, call: Call, caller: Caller, body: bytes, arrival: Arrival) -> Decoded:
+        """`endpoint` is the plural noun, with `_batch` for arrays."""
+        noun, batch, _ = endpoint.partition("_")
+        shape = self._shapes[noun]
+        body = one_line(body)
+        try:
+            require_utf8(body)
+            elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
+            raws = _RAW_LIST.decode(body) if batch else [body.strip()]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _refused(error) from None
+        context = _context(call, caller, arrival)
+        records: list[Record] = []
+        for index, (element, raw) in enumerate(zip(elements, raws, strict=True)):
+            try:
+                records.append(shape.convert(element, raw, context, index))
+            except Refused as refused:
+                if batch:
+                    refused.path = f"$[{index}]" + refused.path.removeprefix("$")
+                raise
+        return Decoded(records, CREATED)
+
+    def refuse(self, refused: Refused) -> Answer:
+        """`{"moesif_error": {"code", "msg"}}` with CORS, or browsers send it again for ever (contract 5)."""
+        fault = refused.fault
+        message = f"{refused.reason} - at `{refused.path}`" if refused.path else refused.reason
+        return Answer(
+            fault.status, JSON_CORS, msgspec.json.encode({"moesif_error": {"code": fault.code, "msg": message}})
+        )
+
+    def _action(self, action: Action, raw: Any, context: _Context, index: int) -> EventRecord:
+        request = action.request
+        given_id, token, time = action.transaction_id, action.session_token, request.time
+        if not action.action_name:
+            raise Refused(INVALID, "action_name is empty", path="$.action_name")
+        late = False
+        if time is None:
+            time = context.arrival.received_at
+        else:
+            time = moment(time, "$.request.time")
+            late = context.window.late(time)
+        return EventRecord(  # in the order of the fields, which is three times as fast
+            app=context.app,
+            source=SOURCE,
+            kind="action",
+            event_id=_event_id(given_id) if given_id else context.arrival.new_id(),
+            received_us=context.arrival.received_us + index,
+            payload=raw if token is None else self._redacted(raw),
+            ip=request.ip_address or context.peer,
+            user_agent=request.user_agent_string or context.user_agent,
+            name=action.action_name,
+            time=time,
+            undated=request.time is None and bool(given_id),
+            late=late,
+            user_id=action.user_id,
+            anonymous_id=action.anonymous_id,
+            company_id=action.company_id,
+            subscription_id=action.subscription_id,
+            session_token=self._token(token),
+            uri=request.uri,
+            weight=_weight(action.weight) if action.weight else 1,
+            properties=EMPTY_OBJECT if action.metadata is EMPTY_OBJECT else _object(action.metadata),
+            verb=request.verb,
+        )
+
+    def _api_call(self, event: ApiCall, raw: Any, context: _Context, index: int) -> EventRecord:
+        request, response = event.request, event.response
+        if response is not None and not response.status and response.time is None:
+            response = None
+        time = moment(request.time, "$.request.time")
+        late = context.window.late(time)
+        response_time = None
+        if response is not None and response.time is not None:
+            response_time = moment(response.time, "$.response.time")
+            if (response_time.tzinfo is None) != (time.tzinfo is None):
+                response_time, time = in_utc(response_time), in_utc(time)
+        request_headers = self._headers(request.headers)
+        response_headers = self._headers(response.headers if response else None)
+        secret = event.session_token is not None or request_headers.redacted or response_headers.redacted
+        return EventRecord(
+            app=context.app,
+            source=SOURCE,
+            kind="api_call",
+            event_id=_event_id(event.transaction_id) if event.transaction_id else context.arrival.new_id(),
+            received_us=context.arrival.received_us + index,
+            payload=self._redacted(raw) if secret else raw,
+            ip=request.ip_address or context.peer,
+            user_agent=request_headers.user_agent,
+            name=f"{request.verb} {path_of(request.uri)}",
+            time=time,
+            late=late,
+            user_id=event.user_id,
+            anonymous_id=event.anonymous_id,
+            company_id=event.company_id,
+            subscription_id=event.subscription_id,
+            session_token=self._token(event.session_token),
+            uri=request.uri,
+            weight=_weight(event.weight) if event.weight else 1,
+            properties=EMPTY_OBJECT if event.metadata is EMPTY_OBJECT else _object(event.metadata),
+            tags=[tag for part in event.tags.split(",") if (tag := part.strip())] if event.tags else None,
+            label=event.action_name,
+            verb=request.verb,
+            status=response.status if response else None,
+            duration_ms=(response_time - time) / timedelta(milliseconds=1) if response_time else None,
+            response_time=response_time,
+            request_headers=request_headers.text,
+            request_body=_given(request.body),
+            request_encoding=request.transfer_encoding or None,
+            response_headers=response_headers.text,
+            response_body=_given(response.body) if response else None,
+            response_encoding=(response.transfer_encoding or None) if response else None,
+            direction=event.direction,
+            api_version=request.api_version,
+            blocked_by=event.blocked_by,
+        )
+
+    def _user(self, user: User, raw: Any, context: _Context, index: int) -> ProfileRecord:
+        if not (user.user_id or user.anonymous_id):
+            raise Refused(MISSING, "required field `user_id` is missing", path="$.user_id")
+        if user.modified_time is not None:
+            moment(user.modified_time, "$.modified_time")
+        document = _document(raw)
+        token = document.pop("session_token", None)
+        if document.get("modified_time") is None:
+            document["modified_time"] = context.arrival.received_at.isoformat()
+        if not document.get("ip_address"):
+            document["ip_address"] = context.peer
+        return ProfileRecord(
+            app=context.app,
+            source=SOURCE,
+            kind="user",
+            event_id=context.arrival.new_id(),
+            received_us=context.arrival.received_us + index,
+            payload=raw if token is None else self._redacted(raw),
+            ip=document["ip_address"],
+            user_agent=user.user_agent_string or context.user_agent,
+            user_id=user.user_id,
+            anonymous_id=user.anonymous_id,
+            session_token=self._token(token),
+            leaves=profile_leaves(document),
+        )
+
+    def _token(self, token: str | None) -> str | None:
+        return self._pseudonym(token) if token else None
+
+    def _headers(self, headers: dict[str, Any] | None) -> _Headers:
+        """The headers as stored, the User-Agent among them, and whether a credential was replaced."""
+        if headers is None:
+            return _Headers(None, None, False)
+        user_agent, redacted = None, False
+        for name in headers:
+            lower = name.lower()
+            if lower == "user-agent" and isinstance(headers[name], str):
+                user_agent = headers[name]
+            elif lower in self._credential_headers and headers[name]:
+                headers[name] = self._hashed(headers[name])
+                redacted = True
+        return _Headers(Raw(msgspec.json.encode(headers)), user_agent, redacted)
+
+    def _hashed(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._hashed(part) for part in value]
+        return None if value is None else self._pseudonym(value if isinstance(value, str) else str(value))
+
+    def _redacted(self, raw: Any) -> Raw:
+        """The element with the hashes of its credentials in their place; everything else as sent."""
+        document = _document(raw)
+        if document.get("session_token"):
+            document["session_token"] = self._token(document["session_token"])
+        for side in ("request", "response"):
+            headers: dict[str, Any] = (document.get(side) or {}).get("headers") or {}
+            for name in headers:
+                if name.lower() in self._credential_headers and headers[name]:
+                    headers[name] = self._hashed(headers[name])
+        return Raw(msgspec.json.encode(document))
+
+
+def moment(value: Time, path: str) -> datetime:
+    """The time a client gave (contract 2.8): ISO 8601, no zone meaning UTC, or epoch milliseconds.
+
+    A datetime without zone stays without: it is written, and read by the store, as UTC.
+    """
+    if not isinstance(value, datetime):
+        try:
+            value = EPOCH + timedelta(milliseconds=value)
+        except (ValueError, OverflowError):
+            raise Refused(INVALID, "not a time in epoch milliseconds", path=path) from None
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise Refused(INVALID, f"the year is not within {FIRST_YEAR} and {LAST_YEAR}", path=path)
+    return value
+
+
+def in_utc(time: datetime) -> datetime:
+    """The same moment with its zone written out."""
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def path_of(uri: str) -> str:
+    """The path of a full URI or of a bare path, without query and fragment; `/` where there is none."""
+    scheme = uri.find("://")
+    if 0 <= scheme < 16:
+        slash = uri.find("/", scheme + 3)
+        uri = uri[slash:] if slash >= 0 else "/"
+    return uri.partition("?")[0].partition("#")[0] or "/"
+
+
+def _routes(limits: Limits) -> tuple[Route, ...]:
+    sizes = {
+        "actions": limits.moesif_event_bytes_max,
+        "actions_batch": limits.moesif_actions_batch_bytes_max,
+        "events": limits.moesif_event_bytes_max,
+        "events_batch": limits.moesif_events_batch_bytes_max,
+        "users": limits.moesif_event_bytes_max,
+        "users_batch": limits.moesif_profiles_batch_bytes_max,
+    }
+    return tuple(_route(endpoint, bytes_max) for endpoint, bytes_max in sizes.items())
+
+
+def _route(endpoint: str, bytes_max: int) -> Route:
+    """A base URL may have a prefix and doubled slashes (contract 6.27)."""
+    path = endpoint.replace("_", "/")
+    pattern = re.compile(r"^/(?:.*/)?v1/+" + path.replace("/", "/+") + "/*$")
+    return Route("POST", endpoint, pattern, bytes_max, literals=(f"/v1/{path}",))
+
+
+def _refused(error: Exception) -> Refused:
+    fault = json_fault(error)
+    kind = MALFORMED if fault.malformed else MISSING if fault.missing else INVALID
+    return Refused(kind, fault.reason, path=fault.path)
+
+
+def _document(raw: Any) -> dict[str, Any]:
+    try:
+        return _DOCUMENT.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _refused(error) from None
+
+
+def _event_id(transaction_id: str) -> str:
+    if len(transaction_id) > ID_CHARS_MAX:
+        raise Refused(INVALID, f"transaction_id is longer than {ID_CHARS_MAX} characters", path="$.transaction_id")
+    return transaction_id
+
+
+def _weight(weight: int) -> int:
+    """Absent, null and 0 count as 1 (contract 6.18), which the caller sees to."""
+    if not 0 < weight < 2**32:
+        raise Refused(INVALID, "weight is not a positive 32-bit integer", path="$.weight")
+    return weight
+
+
+def _object(raw: Raw) -> Raw:
+    """Free-form metadata must be an object, or null for "not given"."""
+    text = bytes(raw)
+    if text[:1] == b"{":
+        return raw
+    if text == NULL:
+        return EMPTY_OBJECT
+    raise Refused(INVALID, "Expected `object`", path="$.metadata")
+
+
+def _given(raw: Raw) -> Raw | None:
+    return None if bytes(raw) == NULL else raw

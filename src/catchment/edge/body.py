@@ -1,0 +1,89 @@
+"""Reads a request's body within its limit, and decompresses it within the same limit.
+
+A body is refused before memory grows: by its declared length, else as soon as what came exceeds the limit. A
+compressed one costs at most the limit once more, whatever it claims to hold.
+"""
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from catchment.dialects.dialect import Headers
+
+_AUTO_GZIP_OR_ZLIB = 47
+_RAW_DEFLATE = -15
+
+
+class TooLarge(Exception):
+    """The body is over the limit, compressed or not."""
+
+
+class BadEncoding(Exception):
+    """The body is not what its Content-Encoding says, or that is not supported."""
+
+
+class Source(Protocol):
+    """The server's side of a request's body."""
+
+    async def __call__(self) -> bytes: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+async def read_body(source: Source, headers: Headers, bytes_max: int) -> bytes:
+    """The body as sent. Raises `TooLarge`."""
+    declared = headers.get("content-length")
+    if declared is not None:
+        if not declared.isdecimal() or int(declared) > bytes_max:
+            raise TooLarge
+        return await source()
+    parts: list[bytes] = []
+    size = 0
+    async for part in source:
+        size += len(part)
+        if size > bytes_max:
+            raise TooLarge
+        parts.append(bytes(part))
+    return b"".join(parts)
+
+
+def decompress(body: bytes, encoding: str | None, bytes_max: int) -> bytes:
+    """The body without its Content-Encoding: gzip (any number of members), deflate (zlib or raw), identity or none.
+
+    Raises `TooLarge` and `BadEncoding`.
+    """
+    names = [name.strip().lower() for name in encoding.split(",")] if encoding else []
+    for name in reversed(names):
+        if name in ("", "identity"):
+            continue
+        if name not in ("gzip", "x-gzip", "deflate"):
+            raise BadEncoding(f"Content-Encoding {name[:40]!r} is not supported; use gzip or deflate")
+        try:
+            body = _inflate(body, bytes_max)
+        except zlib.error as error:
+            raise BadEncoding(f"body is not valid {name}: {error}") from None
+    return body
+
+
+def _inflate(body: bytes, bytes_max: int) -> bytes:
+    parts: list[bytes] = []
+    room = bytes_max
+    while True:
+        stream = zlib.decompressobj(_AUTO_GZIP_OR_ZLIB if _has_header(body) else _RAW_DEFLATE)
+        part = stream.decompress(body, room + 1)
+        room -= len(part)
+        if room < 0:
+            raise TooLarge
+        parts.append(part)
+        if not stream.eof:
+            raise zlib.error("incomplete or truncated stream")
+        body = stream.unused_data
+        if not _has_header(body):
+            return b"".join(parts)
+
+
+def _has_header(body: bytes) -> bool:
+    """Whether the bytes begin like gzip or zlib (RFC 1952 2.3.1, RFC 1950 2.2)."""
+    if len(body) < 2:
+        return False
+    return body[:2] == b"\x1f\x8b" or (body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0)

@@ -1,0 +1,69 @@
+"""Refused is not lost: what is kept of a refusal, and how much of it, so that nobody can fill the disk with faults."""
+
+import time
+from collections.abc import Callable
+
+from catchment.dialects.dialect import Arrival, Call, Caller, Dialect
+from catchment.errors import Refused
+from catchment.record import RejectionRecord
+from catchment.settings import Limits
+
+_MINUTE_S = 60.0
+_REASON_CHARS_MAX = 1000
+
+
+class Allowance:
+    """At most so many a minute; the rest is only counted, in `overflow`."""
+
+    def __init__(self, per_minute_max: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute_max = per_minute_max
+        self._clock = clock
+        self._minute_ends = 0.0
+        self._left = 0
+        self.overflow = 0
+
+    def take(self) -> bool:
+        """Whether one more is allowed now."""
+        now = self._clock()
+        if now >= self._minute_ends:
+            self._minute_ends = now + _MINUTE_S
+            self._left = self._per_minute_max
+        if self._left <= 0:
+            self.overflow += 1
+            return False
+        self._left -= 1
+        return True
+
+
+class Rejections:
+    """Makes the record of a refusal. Without a valid key nothing of the body is kept."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._bytes_max = limits.rejection_bytes_max
+        self.known = Allowance(limits.rejections_per_minute_max)
+        self.unknown = Allowance(limits.unauthenticated_per_minute_max)
+
+    def record(
+        self, dialect: Dialect, call: Call, caller: Caller | None, refused: Refused, body: bytes, arrival: Arrival
+    ) -> RejectionRecord | None:
+        """The record to append, or None where the minute's allowance is used up."""
+        if not (self.known if caller else self.unknown).take():
+            return None
+        kept = body[: self._bytes_max] if caller else b""
+        return RejectionRecord(
+            app=caller.app if caller else "",
+            source=dialect.source,
+            kind="rejection",
+            event_id=arrival.new_id(),
+            received_us=arrival.received_us,
+            payload=kept.decode("utf-8", "backslashreplace"),
+            ip=call.peer,
+            user_agent=call.headers.get("user-agent"),
+            method=call.method,
+            route=call.path if caller else call.path[:256],
+            status=refused.fault.status,
+            code=str(refused.fault.code),
+            reason=refused.reason[:_REASON_CHARS_MAX],
+            path=refused.path,
+            payload_bytes=len(body),
+        )

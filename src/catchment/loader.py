@@ -1,0 +1,127 @@
+"""From the log into the store, without looking at a single event.
+
+Read what is there, put it in, commit the position - in that order, so that a crash at any moment means at worst that
+lines are put in twice, which the store does not show. When the store fails, the loader waits and tries again for ever:
+the log keeps everything meanwhile. Only when the store takes other lines but not these does it look closer, halves
+them until the one that cannot be taken stands alone, and keeps that one as a rejection.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from catchment.log.log import LogReader
+from catchment.record import RejectionRecord, encode_lines
+from catchment.settings import Loader as LoaderSettings
+from catchment.store.store import Store, StoreError
+
+POLL_S = 0.02
+RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+CANARY = b"{}\n"  # a line of no kind: the store takes it and keeps nothing
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """What the loader has done since it started; read by others, written by the loader only."""
+
+    batches: int = 0
+    bytes: int = 0
+    unloadable_lines: int = 0
+    caught_up_at: float = field(default_factory=time.time)
+    failing_since: float | None = None
+    last_error: str = ""
+
+
+class Loader:
+    """Moves lines; one thread calls `run`, or `step` until there is nothing left."""
+
+    def __init__(self, log: LogReader, store: Store, settings: LoaderSettings) -> None:
+        self._log = log
+        self._store = store
+        self._settings = settings
+        self.progress = Progress()
+
+    def run(self, stop: threading.Event) -> None:
+        """Loads until `stop` is set, then once more what was in the log by then."""
+        interval_s = self._settings.interval_ms_min / 1000
+        while not stop.is_set():
+            started = time.monotonic()
+            if self.step(stop):
+                stop.wait(max(0.0, started + interval_s - time.monotonic()))
+            else:
+                stop.wait(POLL_S)
+        while self.step(stop):
+            pass
+
+    def step(self, stop: threading.Event | None = None) -> bool:
+        """Loads one batch; False if there was none, or if the store fails and `stop` is set."""
+        batch = self._log.read(self._settings.batch_bytes_max)
+        if batch is None:
+            self.progress.caught_up_at = time.time()
+            return False
+        if batch.lines and not self._insert_patiently(batch.lines, stop):
+            return False
+        self._log.commit(batch)
+        self.progress.batches += 1
+        self.progress.bytes += len(batch.lines)
+        return True
+
+    def _insert_patiently(self, lines: bytes, stop: threading.Event | None) -> bool:
+        delay = RETRY_S_MIN
+        while True:
+            try:
+                self._insert(lines)
+            except StoreError as error:
+                self._note_failure(error)
+                if stop is None or stop.wait(delay):
+                    return False
+                delay = min(delay * 2, RETRY_S_MAX)
+            else:
+                self.progress.failing_since = None
+                return True
+
+    def _insert(self, lines: bytes) -> None:
+        """Puts the lines in. Raises `StoreError` where the store takes nothing at all."""
+        try:
+            self._store.insert(lines)
+        except StoreError as error:
+            self._store.insert(CANARY)
+            parts = lines.splitlines(keepends=True)
+            if len(parts) > 1:
+                middle = len(parts) // 2
+                self._insert(b"".join(parts[:middle]))
+                self._insert(b"".join(parts[middle:]))
+            else:
+                self._set_aside(lines, str(error))
+
+    def _set_aside(self, line: bytes, reason: str) -> None:
+        logger.error("loader: the store cannot take one record; it is kept among the rejections: %s", reason)
+        self.progress.unloadable_lines += 1
+        known: dict[str, Any] = msgspec.json.decode(line)
+        rejection = RejectionRecord(
+            app=known.get("app", ""),
+            source=known.get("source", ""),
+            kind="rejection",
+            event_id=known.get("event_id", ""),
+            received_us=known.get("received_us", 0),
+            payload=line.decode("utf-8", "backslashreplace"),
+            method="",
+            route="",
+            status=0,
+            code="unloadable",
+            reason=reason[:1000],
+            payload_bytes=len(line),
+        )
+        self._store.insert(encode_lines([rejection]))
+
+    def _note_failure(self, error: StoreError) -> None:
+        self.progress.last_error = str(error)
+        if self.progress.failing_since is None:
+            self.progress.failing_since = time.time()
+            logger.error("loader: the store fails; the log keeps everything until it works again: %s", error)

@@ -1,0 +1,61 @@
+"""The contract of the log, in two halves that meet only on what is durable.
+
+The edge appends lines through a `LogWriter`: when the future is done, the lines survive a power cut. The core takes
+whole appends, in the order of their writer, through a `LogReader`, and commits how far it came once the work behind it
+is durable. What was read but not committed is read again: a reader sees every append at least once, never a part of
+one. `tests/log/contract.py` is the same contract as tests, for every implementation.
+"""
+
+from asyncio import Future
+from typing import Any, NamedTuple, Protocol
+
+
+class LogWriter(Protocol):
+    """Appends from one edge process, on its event loop."""
+
+    def append(self, lines: bytes) -> "Future[None]":
+        """Queues whole lines as one unit; the future is done once they are durable.
+
+        Raises `LogUnavailable`, at once or through the future, when they could not be made durable. The lines may
+        then be there or not, but never a part of them.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Makes everything that was appended durable, then lets go of the log."""
+        ...
+
+
+class Batch(NamedTuple):
+    """Whole lines from the log, and the opaque position behind them. `appends` counts the units they came from."""
+
+    lines: bytes
+    position: Any
+    appends: int
+
+
+class Backlog(NamedTuple):
+    """What the reader has not committed yet, and what the log holds on disk, in bytes."""
+
+    unread_bytes: int
+    held_bytes: int
+
+
+class LogReader(Protocol):
+    """Takes batches from the log, on one thread of one process."""
+
+    def read(self, bytes_max: int) -> Batch | None:
+        """The lines after the committed position, about `bytes_max` of them; None if there are none. Does not block."""
+        ...
+
+    def commit(self, batch: Batch) -> None:
+        """Durably moves the position behind `batch`, and lets the log forget what it need not keep."""
+        ...
+
+    def backlog(self) -> Backlog:
+        """How far behind the reader is."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the log."""
+        ...

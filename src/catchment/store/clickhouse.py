@@ -1,0 +1,172 @@
+"""`Store` on ClickHouse through clickhouse-connect: the embedded engine (chDB) by path.
+
+One process may open a path, so this process owns it. Every handle is used by one thread at a time: one handle writes,
+and a pool of handles, made read-only for good when they are opened, answers queries within the `sql` bounds.
+
+A handle on which a query failed is thrown away: the engine keeps what the query had written until then, and puts it
+before the answer of a later query on that handle (measured, docs/decisions/0004).
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from catchment.settings import Sql
+from catchment.store.guard import DATABASE, checked
+from catchment.store.store import Column, QueryError, Rows, StoreError
+
+MIGRATIONS = resources.files("catchment.store") / "migrations"
+
+INSERT_SETTINGS: dict[str, Any] = {
+    "date_time_input_format": "best_effort",
+    "input_format_skip_unknown_fields": 1,
+    "input_format_json_read_objects_as_strings": 1,
+    "input_format_json_read_numbers_as_strings": 1,
+    "input_format_json_read_bools_as_strings": 1,
+    "input_format_json_read_arrays_as_strings": 1,
+    "max_partitions_per_insert_block": 0,
+    "async_insert": 0,
+}
+# Text in a JSON document stays text, also where it looks like a date; a key given twice keeps its first value.
+JSON_SETTINGS: dict[str, Any] = {
+    "input_format_try_infer_dates": 0,
+    "input_format_try_infer_datetimes": 0,
+    "type_json_skip_duplicated_paths": 1,
+}
+ANSWER_SETTINGS: dict[str, Any] = {
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_quote_64bit_floats": 0,
+    "output_format_json_quote_denormals": 0,
+    "output_format_json_escape_forward_slashes": 0,
+    "output_format_json_named_tuples_as_objects": 1,
+    "output_format_json_validate_utf8": 1,
+    "do_not_merge_across_partitions_select_final": 1,
+    "session_timezone": "UTC",
+}
+_PREFIX = re.compile(r"^(?:(?:Code: \d+\. )?DB::Exception: )+")
+_VERSION_TAIL = re.compile(r"\s*\(version [^)]*\)")
+
+
+class ClickHouseStore:
+    """The embedded engine in the folder `path`."""
+
+    def __init__(self, path: Path, sql: Sql) -> None:
+        self._path = path
+        self._sql = sql
+        self._writer = self._open()
+        self._readers: SimpleQueue[Client] = SimpleQueue()
+        self._reader_count = 0
+
+    def migrate(self) -> list[str]:
+        """Applies `migrations/*.sql` that the store has not seen, in order of their names. A migration that was cut
+        off is begun again, so each statement must bear that: `CREATE` becomes `CREATE ... IF NOT EXISTS`."""
+        self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        self._command(
+            f"CREATE TABLE IF NOT EXISTS {DATABASE}.migrations (name String, applied_at DateTime64(3, 'UTC'))"
+            " ENGINE = MergeTree ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+        )
+        applied = set(self._text(self._writer, "SELECT name FROM catchment.migrations", {}).split())
+        fresh = sorted(
+            entry.name for entry in MIGRATIONS.iterdir() if entry.name.endswith(".sql") and entry.name not in applied
+        )
+        for name in fresh:
+            for statement in _statements((MIGRATIONS / name).read_text("utf-8")):
+                self._command(statement)
+            self._command("INSERT INTO catchment.migrations VALUES ({name:String}, now64(3))", {"name": name})
+        for _ in range(self._sql.queries_max - self._reader_count):
+            self._readers.put(self._open_reader())
+            self._reader_count += 1
+        return fresh
+
+    def insert(self, lines: bytes) -> None:
+        """See `Store.insert`."""
+        settings = INSERT_SETTINGS | JSON_SETTINGS
+        try:
+            self._writer.raw_insert(f"{DATABASE}.log", insert_block=lines, fmt="JSONEachRow", settings=settings)
+        except (ClickHouseError, OSError) as error:
+            self._writer.close()
+            self._writer = self._open()
+            raise StoreError(_message(error)) from error
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+        """See `Store.query`."""
+        bound = dict(parameters or {})
+        with self._reader() as reader:
+            text = checked(sql, bound, lambda query, values: self._text(reader, query, values))
+            answer = json.loads(reader.raw_query(text, parameters=bound, fmt="JSON", use_database=False))
+        columns = [Column(column["name"], column["type"]) for column in answer.get("meta", ())]
+        return Rows(columns, answer.get("data", []))
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        for _ in range(self._reader_count):
+            self._readers.get().close()
+        self._reader_count = 0
+        self._writer.close()
+
+    @contextmanager
+    def _reader(self) -> Iterator[Client]:
+        reader = self._readers.get()
+        try:
+            yield reader
+        except ClickHouseError as error:
+            reader.close()
+            reader = self._open_reader()
+            raise QueryError(_message(error)) from None
+        finally:
+            self._readers.put(reader)
+
+    def _open(self) -> Client:
+        return clickhouse_connect.get_client(interface="chdb", path=str(self._path))
+
+    def _open_reader(self) -> Client:
+        """A handle that can only read, within bounds that it cannot change."""
+        bounds = {
+            "max_execution_time": self._sql.seconds_max,
+            "timeout_before_checking_execution_speed": 0,
+            "max_result_rows": self._sql.rows_max,
+            "result_overflow_mode": "throw",
+            "max_memory_usage": self._sql.memory_bytes_max,
+            "max_ast_depth": 500,
+            "max_query_size": 1_000_000,
+        }
+        reader = self._open()
+        reader.command(f"USE {DATABASE}")
+        for name, value in (JSON_SETTINGS | ANSWER_SETTINGS | bounds | {"readonly": 1}).items():
+            reader.command(f"SET {name} = {value!r}")
+        return reader
+
+    def _command(self, statement: str, parameters: dict[str, Any] | None = None) -> None:
+        try:
+            self._writer.command(statement, parameters=parameters)
+        except ClickHouseError as error:
+            raise StoreError(_message(error)) from error
+
+    @staticmethod
+    def _text(client: Client, query: str, parameters: Mapping[str, Any]) -> str:
+        return client.raw_query(query, parameters=dict(parameters), use_database=False).decode()
+
+
+def _statements(text: str) -> list[str]:
+    """The statements of a migration file; each ends with a semicolon at the end of a line."""
+    found = []
+    for part in re.split(r";[ \t]*(?:\n|$)", text):
+        statement = "\n".join(line for line in part.split("\n") if not line.startswith("--")).strip()
+        if statement:
+            found.append(re.sub(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) ", r"CREATE \1 IF NOT EXISTS ", statement))
+    return found
+
+
+def _message(error: Exception) -> str:
+    """The engine's message without its stack and version."""
+    text = _VERSION_TAIL.sub("", str(error).split("\n", 1)[0])
+    return _PREFIX.sub("", text).strip()

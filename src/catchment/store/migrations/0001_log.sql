@@ -1,0 +1,78 @@
+-- The mouth of the store: record lines go in as FORMAT JSONEachRow, nothing stays here, views fan out to the tables.
+-- Fields of `record.py` that a line does not have take their default; header and commit lines have no kind and fall through.
+CREATE TABLE catchment.log
+(
+    app LowCardinality(String),
+    source LowCardinality(String),
+    kind LowCardinality(String),
+    event_id String,
+    received_us UInt64,
+    payload String,
+    ip String,
+    user_agent LowCardinality(String),
+
+    name String,
+    time DateTime64(6, 'UTC'),
+    undated Bool,
+    late Bool,
+    platform LowCardinality(String),
+    user_id String,
+    anonymous_id String,
+    company_id String,
+    subscription_id String,
+    session_token String,
+    uri String,
+    weight UInt32 DEFAULT 1,
+    properties String DEFAULT '{}',
+    tags Array(String),
+    label String,
+
+    verb LowCardinality(String),
+    status Nullable(UInt16),
+    duration_ms Nullable(Float64),
+    response_time Nullable(DateTime64(6, 'UTC')),
+    request_headers String,
+    request_body String,
+    request_encoding LowCardinality(String),
+    response_headers String,
+    response_body String,
+    response_encoding LowCardinality(String),
+    direction LowCardinality(String),
+    api_version LowCardinality(String),
+    blocked_by String,
+
+    request_token String,
+    platform_key_kind LowCardinality(String),
+    dates Map(String, DateTime64(3, 'UTC')),
+
+    items Array(Tuple(
+        id String,
+        item_group_id String,
+        price Nullable(Float64),
+        currency String,
+        quantity Nullable(Int32),
+        seller_id String)),
+    revenue_amount Nullable(Float64),
+    revenue_currency LowCardinality(String),
+    shipping_amount Nullable(Float64),
+    shipping_currency LowCardinality(String),
+    channel LowCardinality(String),
+    decision_track_id String,
+    device_id String,
+    device_os LowCardinality(String),
+    search_query String,
+    page_id String,
+    referrer_page_id String,
+    domain LowCardinality(String),
+    personalization_mode LowCardinality(String),
+
+    leaves Array(Tuple(String, String)),
+
+    method LowCardinality(String),
+    route String,
+    code LowCardinality(String),
+    reason String,
+    path String,
+    payload_bytes UInt64
+)
+ENGINE = Null;

@@ -1,0 +1,94 @@
+"""The one place that constructs and connects. No other module builds another room's objects."""
+
+import os
+import signal
+import threading
+from asyncio import AbstractEventLoop
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+
+from catchment import config, pseudonym
+from catchment.api.app import core_app
+from catchment.dialects.batch import Batch
+from catchment.dialects.dialect import Dialect
+from catchment.dialects.moesif import Moesif
+from catchment.dialects.moloco import Moloco
+from catchment.edge.app import EdgeApp
+from catchment.loader import Loader
+from catchment.log.disk import LocalDisk
+from catchment.log.log import LogReader, LogWriter
+from catchment.log.reader import SegmentReader
+from catchment.log.writer import SegmentWriter
+from catchment.settings import Settings
+from catchment.store.clickhouse import ClickHouseStore
+from catchment.store.store import Store
+
+LOG_FOLDER = "log"
+STORE_FOLDER = "store"
+CORE_LOCK = "core.lock"
+_PARENT_CHECK_S = 0.5
+
+
+def dialects(settings: Settings) -> tuple[Dialect, ...]:
+    """All vendors; the first one answers for paths and keys that belong to none."""
+    privacy = settings.privacy
+    hashed = pseudonym.keyed_hash(privacy.hash_key) if privacy.credentials == "hash" else pseudonym.plain
+    return (
+        Moesif(settings.apps, settings.limits, pseudonym=hashed, credential_headers=privacy.credential_headers),
+        Batch(settings.apps, settings.limits),
+        Moloco(settings.apps, settings.limits),
+    )
+
+
+def edge_app(data_dir: Path) -> Any:
+    """The `EdgeApp` of one edge process, made inside it."""
+    settings = config.load(data_dir)
+    exit_with_parent()
+
+    def open_log(loop: AbstractEventLoop) -> LogWriter:
+        return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
+
+    return EdgeApp(settings, dialects(settings), open_log)
+
+
+def log_reader(settings: Settings, data_dir: Path) -> LogReader:
+    """The reading half of the log."""
+    return SegmentReader(LocalDisk(), data_dir / LOG_FOLDER, settings.log)
+
+
+def open_store(settings: Settings, data_dir: Path) -> Store:
+    """The store, with its schema up to date."""
+    store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
+    store.migrate()
+    return store
+
+
+def core(settings: Settings, data_dir: Path) -> Starlette:
+    """The core's application: it opens the store and starts the loader when it starts."""
+
+    def open_core() -> tuple[Store, LogReader, Loader]:
+        store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
+        return store, log, Loader(log, store, settings.loader)
+
+    return core_app(settings, data_dir, open_core)
+
+
+def claim_core(data_dir: Path) -> bool:
+    """Whether this process may open the store and read the log; held until it ends."""
+    return LocalDisk().try_lock(data_dir / CORE_LOCK) is not None
+
+
+def exit_with_parent() -> None:
+    """Ends this process, in order, when the one that started it is gone: an orphan would hold the port."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while not done.wait(_PARENT_CHECK_S):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    done = threading.Event()
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
