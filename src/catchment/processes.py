@@ -1,7 +1,9 @@
 """The bodies of the two kinds of processes: the edge group under Granian, the core under Uvicorn."""
 
+import signal
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from granian import Granian
@@ -44,6 +46,7 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     wiring.exit_with_parent()
     if not wiring.claim_core(data_dir):
         raise SystemExit(f"another process has the store of {data_dir} open")
+    signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
     server = uvicorn.Server(
         uvicorn.Config(
             wiring.core(settings, data_dir),
@@ -60,3 +63,7 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

@@ -115,7 +115,7 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
         codes = [part.stop() for part in parts]
         (data_dir / RUN_NAME).unlink(missing_ok=True)
         LocalDisk().unlock(lock)
-    return max(map(abs, codes))
+    return 0 if set(codes) <= {0, -signal.SIGTERM} else 1  # one that was just starting dies of the signal
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:

@@ -32,13 +32,13 @@ _PARENT_CHECK_S = 0.5
 
 
 def dialects(settings: Settings) -> tuple[Dialect, ...]:
-    """All vendors; the first one answers for paths and keys that belong to none."""
+    """All vendors; Moesif is last, for its paths may stand behind any prefix, and browsers need its CORS headers."""
     privacy = settings.privacy
     hashed = pseudonym.keyed_hash(privacy.hash_key) if privacy.credentials == "hash" else pseudonym.plain
     return (
-        Moesif(settings.apps, settings.limits, pseudonym=hashed, credential_headers=privacy.credential_headers),
         Batch(settings.apps, settings.limits),
         Moloco(settings.apps, settings.limits),
+        Moesif(settings.apps, settings.limits, pseudonym=hashed, credential_headers=privacy.credential_headers),
     )
 
 

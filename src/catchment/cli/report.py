@@ -134,7 +134,8 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     )
     console.print(f"lag      {behind}")
     if loader["failing_for_seconds"] is not None:
-        console.print(f"[red]store    fails for {loader['failing_for_seconds']} s: {escape(loader['last_error'])}[/red]"
+        console.print(
+            f"[red]store    fails for {loader['failing_for_seconds']} s: {escape(loader['last_error'])}[/red]"
         )
     sizes = [f"{part} {_size(disk[f'{part}_bytes'])}" for part in ("log", "store", "free")]
     console.print(f"disk     {', '.join(sizes)}")

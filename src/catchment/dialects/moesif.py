@@ -248,7 +248,7 @@ class Moesif:
         try:
             require_utf8(body)
             elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
-            raws = _RAW_LIST.decode(body) if batch else [body.strip()]
+            raws = _RAW_LIST.decode(body) if batch else [Raw(body.strip())]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _refused(error) from None
         context = _context(call, caller, arrival)

@@ -2,12 +2,10 @@
 
 The vendor reads its JSON as protobuf does, so this dialect does too: every member has a snake_case and a camelCase
 name, null and "" mean "not given", numbers may be decimal text, and unknown members are no fault. What a message holds
-and what an event type needs stand in tables; a fault's text is the documented one where there is one, and its path
-uses the documented names whatever spelling was sent.
+and what an event type needs are tables; a fault has its documented text if there is one, and a path in snake_case.
 
 A body is parsed twice: by msgspec, which is strict about JSON and cuts out the raw members for `properties`, and by
-`json` into tuples of (name, value) pairs, which alone show a member that was sent twice. So an object is a tuple here
-and an array a list.
+`json` into tuples of (name, value) pairs, which alone show a member that was sent twice. So here an object is a tuple.
 """
 
 import json
@@ -38,7 +36,6 @@ from catchment.settings import App, Limits, MolocoApp
 
 SOURCE = "moloco"
 KEY_HEADER = "x-api-key"
-ENDPOINT = "user_event"
 PATH = re.compile(r"^/rmp/event/v1/platforms/(?P<platform>[^/]+)/userevents\Z")
 
 INVALID = Fault(400, 3, "Bad Request")
@@ -64,8 +61,9 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 NUMBER_CHARS_MAX = 64
 ID_CHARS_MAX = 128
 SHOWN_CHARS_MAX = 64
+BRACKETS: dict[type, str] = {tuple: "{", list: "["}
 
-# The first name of an enum is its default, "not given"; its number is its place (contract 2.4).
+# The first name of an enum is its default, "not given"; a name's number is its place in the list (contract 2.4).
 EVENT_TYPES = "UNKNOWN_EVENT_TYPE SEARCH ITEM_PAGE_VIEW ADD_TO_CART PURCHASE ADD_TO_WISHLIST HOME LAND PAGE_VIEW"
 CHANNEL_TYPES = "UNKNOWN_CHANNEL_TYPE APP SITE DESKTOP_SITE MOBILE_SITE"
 PERSONALIZATION_MODES = "UNKNOWN_PERSONALIZATION_MODE STANDARD METRIC_ONLY ID_LESS"
@@ -73,7 +71,6 @@ CURRENCIES = (
     "UNKNOWN_CURRENCY USD KRW JPY EUR GBP SEK INR THB IDR CNY CAD RUB BRL SGD HKD AUD PLN DKK VND MYR PHP TRY "
     "VES AED CHF"
 )
-WITHDRAWN_CURRENCIES = "VEF"
 
 NO_IDENTIFIER = "no available valid identifier to construct Moloco advertising ID"
 NO_APP_OS = "device os must contain ios or android for the app channel type"
@@ -114,7 +111,7 @@ class Moloco:
     preflight: Answer | None = None  # the key is a secret, and no document speaks of browsers (contract 1)
 
     def __init__(self, apps: Mapping[str, App], limits: Limits) -> None:
-        self.routes = (Route("POST", ENDPOINT, PATH, limits.moloco_body_bytes_max),)
+        self.routes: tuple[Route, ...] = (Route("POST", "user_event", PATH, limits.moloco_body_bytes_max),)
         self._callers = {
             (platform, key): Caller(name, Grant(platform, app.moloco))
             for name, app in apps.items()
@@ -195,7 +192,7 @@ def _invalid(reason: str, path: str) -> Refused:
 
 def _misfit(kind: str, name: str, value: Any) -> Refused:
     """A value of the wrong JSON type, in the words of contract 6.25; the path is from the enclosing message on."""
-    shown = {tuple: "{", list: "["}.get(type(value)) or json.dumps(value, ensure_ascii=False)[:SHOWN_CHARS_MAX]
+    shown = BRACKETS.get(type(value)) or json.dumps(value, ensure_ascii=False)[:SHOWN_CHARS_MAX]
     return _invalid(f"proto: invalid value for {kind} field {name}: {shown}", name)
 
 
@@ -206,8 +203,7 @@ def _string(value: Any, name: str) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """What a JSON number or decimal text stands for; None for anything else and what no double can hold. Doubles hold
-    every integer that matters here."""
+    """What a JSON number or decimal text stands for, as a double, which holds every integer that matters here."""
     text = type(value) is str and len(value) <= NUMBER_CHARS_MAX and NUMBER.fullmatch(value)
     try:
         number = float(value) if text or type(value) in (int, float) else math.inf
@@ -268,10 +264,10 @@ def _message(strings: str = "", **others: Read) -> Read:
         message: Message = {}
         try:
             for sent, given in value:
-                member, read = fields.get(sent) or (sent, None)
+                member, reader = fields.get(sent) or (sent, None)
                 if member in message:
-                    raise _invalid(f"proto: duplicate field {member[:SHOWN_CHARS_MAX]}", member)
-                message[member] = None if read is None or given is None or given == "" else read(given, member)
+                    raise _invalid(f"proto: duplicate field {member[:SHOWN_CHARS_MAX]}", member[:SHOWN_CHARS_MAX])
+                message[member] = None if reader is None or given is None or given == "" else reader(given, member)
         except Refused as refused:
             refused.path = f"{name}.{refused.path}"
             raise
@@ -290,7 +286,7 @@ def _array(read_element: Read) -> Read:
 
 
 # Contract 2.1 to 2.3. Strings first: they need no more than their names.
-_MONEY = _message(currency=_enum(CURRENCIES, unnumbered=WITHDRAWN_CURRENCIES), amount=_numeric("double", _number))
+_MONEY = _message(currency=_enum(CURRENCIES, unnumbered="VEF"), amount=_numeric("double", _number))
 _ITEM = _message(
     "id item_group_id seller_id", price=_MONEY, quantity=_numeric("int32", _integer, INT32), price_seller=_MONEY
 )

@@ -17,7 +17,8 @@ class Match(NamedTuple):
 
 
 class Router:
-    """Finds the route of a path. Every path belongs to some dialect, so every fault has a vendor's form."""
+    """Finds the route of a path. Every path belongs to some dialect, so every fault has a vendor's form: the dialect
+    that first says so, else the one whose key header came along, else the last."""
 
     def __init__(self, dialects: Sequence[Dialect]) -> None:
         self._dialects = dialects
@@ -51,4 +52,4 @@ class Router:
         for dialect in self._dialects:
             if headers.get(dialect.key_header) is not None:
                 return dialect
-        return self._dialects[0]
+        return self._dialects[-1]

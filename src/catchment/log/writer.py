@@ -12,6 +12,7 @@ import asyncio
 import threading
 from asyncio import AbstractEventLoop, Future
 from pathlib import Path
+from queue import SimpleQueue
 
 from catchment.errors import LogUnavailable
 from catchment.log.disk import AppendFile, Disk
@@ -55,12 +56,9 @@ class SegmentWriter:
         self._next_sequence = max(sequences, default=0) + 1
         self._segment: _Segment | None = None
         self._loop = loop
-        self._guard = threading.Lock()
-        self._pending: list[bytes] = []
-        self._waiting: list[Future[None]] = []
+        self._queue: SimpleQueue[tuple[bytes, Future[None]] | None] = SimpleQueue()
         self._unsynced_bytes = 0
         self._closing = False
-        self._work = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, name=f"log-{self._folder.name}", daemon=True)
         self._thread.start()
 
@@ -76,35 +74,29 @@ class SegmentWriter:
         if self._unsynced_bytes + len(lines) > self._settings.unsynced_bytes_max:
             raise LogUnavailable("too many bytes are waiting for the disk")
         future: Future[None] = self._loop.create_future()
-        with self._guard:
-            idle = not self._pending
-            self._pending.append(lines)
-            self._waiting.append(future)
-            self._unsynced_bytes += len(lines)
-        if idle:
-            self._work.release()
+        self._unsynced_bytes += len(lines)
+        self._queue.put((lines, future))
         return future
 
     async def close(self) -> None:
         """See `LogWriter.close`."""
         if not self._closing:
             self._closing = True
-            self._work.release()
+            self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._disk.unlock(self._lock)
 
     def _run(self) -> None:
-        while True:
-            self._work.acquire()
-            with self._guard:
-                pending, self._pending = self._pending, []
-                waiting, self._waiting = self._waiting, []
-            if pending:
-                size = sum(map(len, pending))
-                error = self._commit(group(b"".join(pending)))
-                self._loop.call_soon_threadsafe(self._settle, waiting, size, error)
-            elif self._closing:
-                break
+        last = False
+        while not last:
+            gathered = [self._queue.get()]
+            gathered += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+            last = gathered[-1] is None
+            appends = [append for append in gathered if append is not None]
+            if appends:
+                lines = b"".join([lines for lines, _ in appends])
+                error = self._commit(group(lines))
+                self._loop.call_soon_threadsafe(self._settle, appends, error)
         if self._segment is not None:
             self._segment.close()
 
@@ -126,9 +118,9 @@ class SegmentWriter:
         if segment is not None:
             segment.close()
 
-    def _settle(self, waiting: list["Future[None]"], size: int, error: OSError | None) -> None:
-        self._unsynced_bytes -= size
-        for future in waiting:
+    def _settle(self, appends: list[tuple[bytes, "Future[None]"]], error: OSError | None) -> None:
+        for lines, future in appends:
+            self._unsynced_bytes -= len(lines)
             if future.done():
                 continue
             if error is None:

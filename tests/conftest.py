@@ -1,0 +1,185 @@
+"""A real server for the tests that want one: `catchment serve` in a temporary folder, on free ports."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tomlkit
+
+from catchment import config
+from catchment.supervisor import trust
+
+EXAMPLES = Path(__file__).parent / "examples"
+APPS = 40
+VISIBLE_WITHIN_S = 20.0
+
+
+class Server:
+    """A running Catchment, asked over its ports as anybody would."""
+
+    def __init__(self, data_dir: Path, *options: str, ports: tuple[str, str] = ("0", "0")) -> None:
+        self.data_dir = data_dir
+        self._options = ["--port", ports[0], "--console-port", ports[1], *options]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready."""
+        command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(self.data_dir), *self._options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        run_file = self.data_dir / "run.json"
+        until(lambda: run_file.exists() or self.process.poll() is not None, within_s=60)
+        assert self.process.poll() is None, "the server did not start"
+        run = json.loads(run_file.read_text())
+        assert run["pid"] == self.process.pid
+        self.ingest, self.console = run["ingest"], run["console"]
+        self.keys = {
+            app["app"]: app for app in json.loads(catchment("keys", "--format", "json", data_dir=self.data_dir))
+        }
+        token = self.keys["default"]["console"]["token"]
+        tls = run["tls_cert"]
+        self.http = httpx.Client(verify=trust(tls), trust_env=False, timeout=30)
+        self.api = httpx.Client(
+            base_url=self.console,
+            verify=trust(tls),
+            trust_env=False,
+            timeout=60,
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    def parts(self, name: str) -> list[int]:
+        """Process ids of the `edge` or the `core` and of all below them."""
+        children = _children(self.process.pid)
+        mine = [pid for pid in children if f"catchment\0{name}\0" in _command_line(pid)]
+        return mine + [pid for parent in mine for pid in _children(parent)]
+
+    def sql(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of an answer."""
+        response = self.api.post("/api/sql", json={"query": query, "parameters": parameters})
+        assert response.status_code == 200, response.text
+        rows: list[dict[str, Any]] = response.json()["rows"]
+        return rows
+
+    def rows_when(self, count: int, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of an answer once there are `count` of them."""
+        rows: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            rows[:] = self.sql(query, **parameters)
+            return len(rows) >= count
+
+        until(there, within_s=VISIBLE_WITHIN_S, otherwise=lambda: f"{len(rows)} of {count} rows: {query} {parameters}")
+        assert len(rows) == count, rows
+        return rows
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.http.close()
+        self.api.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(90)
+
+
+class AppOf:
+    """One application of the shared server: an empty one for the test that asked for it."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.keys = server.keys[name]
+        self.moesif_headers = {"X-Moesif-Application-Id": self.keys["moesif"]["application_id"]}
+        self.batch_headers = {"X-Authorization": self.keys["batch"]["rest_api_key"]}
+        self.batch_path = f"/1.0/{self.keys['batch']['live']}/events/users"
+        self.moloco_headers = {"x-api-key": self.keys["moloco"]["api_key"]}
+        self.moloco_path = f"/rmp/event/v1/platforms/{self.keys['moloco']['platform']}/userevents"
+
+    def post(self, path: str, body: bytes | str | object, headers: dict[str, str]) -> httpx.Response:
+        """Posts bytes or text as they are, anything else as JSON."""
+        content = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        return self.server.http.post(self.server.ingest + path, content=content, headers=headers)
+
+    def moesif(self, path: str, body: bytes | str | object, **headers: str) -> httpx.Response:
+        """Posts to Moesif's API with this application's id."""
+        return self.post(path, body, self.moesif_headers | headers)
+
+    def events(self, count: int, where: str = "1", **parameters: Any) -> list[dict[str, Any]]:
+        """This application's events once there are `count`, in order of arrival."""
+        query = f"SELECT * FROM events WHERE app = {{app:String}} AND ({where}) ORDER BY received_at"
+        return self.server.rows_when(count, query, app=self.name, **parameters)
+
+    def rejections(self, count: int) -> list[dict[str, Any]]:
+        """This application's rejections once there are `count`, in order of arrival."""
+        query = "SELECT * FROM rejections WHERE app = {app:String} ORDER BY received_at"
+        return self.server.rows_when(count, query, app=self.name)
+
+
+def until(
+    condition: Callable[[], bool], *, within_s: float, otherwise: Callable[[], str] = lambda: "did not happen"
+) -> None:
+    """Waits for a condition that is bound to come true, and fails where it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"within {within_s} s: {otherwise()}"
+        time.sleep(0.02)
+
+
+def catchment(*arguments: str, data_dir: Path, code: int = 0, environment: dict[str, str] | None = None) -> str:
+    """Runs the command line; its standard output, or its standard error where it is meant to fail."""
+    command = [sys.executable, "-m", "catchment", *arguments, "--data-dir", str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | (environment or {}))
+    assert done.returncode == code, done.stderr + done.stdout
+    return done.stderr if code else done.stdout
+
+
+def write_apps(data_dir: Path, names: list[str]) -> None:
+    """A first configuration with an application, and keys, for each name."""
+    document: Any = None
+    for name in names:
+        fresh: Any = tomlkit.parse(config.first_file())
+        app = fresh["apps"]["default"]
+        app["moloco"]["platforms"] = {f"PLATFORM_{name.upper()}": list(app["moloco"]["platforms"].values())[0]}
+        if document is None:
+            document = fresh
+        document["apps"][name] = app
+    data_dir.mkdir(parents=True, exist_ok=True)
+    (data_dir / config.FILE_NAME).write_text(tomlkit.dumps(document))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that most tests share."""
+    data_dir = tmp_path_factory.mktemp("server")
+    write_apps(data_dir, ["default", *(f"app{number}" for number in range(APPS))])
+    running = Server(data_dir, "--workers", "2")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def _app_names() -> Iterator[str]:
+    return (f"app{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def app(server: Server, _app_names: Iterator[str]) -> AppOf:
+    """An application that nothing was sent to yet."""
+    return AppOf(server, next(_app_names))
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    return [int(line) for line in found.split()]
+
+
+def _command_line(pid: int) -> str:
+    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return "\0".join(found.split()) + "\0"
