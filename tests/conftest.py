@@ -19,7 +19,7 @@ from catchment import config
 from catchment.supervisor import trust
 
 EXAMPLES = Path(__file__).parent / "examples"
-APPS = 40
+APPS = 200
 VISIBLE_WITHIN_S = 20.0
 
 
@@ -146,7 +146,7 @@ def write_apps(data_dir: Path, names: list[str]) -> None:
     for name in names:
         fresh: Any = tomlkit.parse(config.first_file())
         app = fresh["apps"]["default"]
-        app["moloco"]["platforms"] = {f"PLATFORM_{name.upper()}": list(app["moloco"]["platforms"].values())[0]}
+        app["moloco"]["platforms"] = {f"PLATFORM_{name.upper()}": next(iter(app["moloco"]["platforms"].values()))}
         if document is None:
             document = fresh
         document["apps"][name] = app

@@ -21,6 +21,7 @@ from catchment.store.store import Store, StoreError
 
 POLL_S = 0.02
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+SINGLE_LINE_TRIES = 3
 CANARY = b"{}\n"  # a line of no kind: the store takes it and keeps nothing
 
 logger = logging.getLogger(__name__)
@@ -97,8 +98,19 @@ class Loader:
                 middle = len(parts) // 2
                 self._insert(b"".join(parts[:middle]))
                 self._insert(b"".join(parts[middle:]))
-            else:
+            elif not self._insert_stubbornly(lines):
                 self._set_aside(lines, str(error))
+
+    def _insert_stubbornly(self, line: bytes) -> bool:
+        """Whether the store takes a line after all: one that fails now and then must not cost a sound record."""
+        for _ in range(SINGLE_LINE_TRIES):
+            try:
+                self._store.insert(line)
+            except StoreError:
+                self._store.insert(CANARY)
+            else:
+                return True
+        return False
 
     def _set_aside(self, line: bytes, reason: str) -> None:
         logger.error("loader: the store cannot take one record; it is kept among the rejections: %s", reason)

@@ -145,7 +145,7 @@ class MoesifApp(Section):
         description="Accepted `X-Moesif-Application-Id`; moesif-nodejs wants 50 characters at least.",
     )
     time_window: TimeWindow = Field("flag", description="An event outside the window is stored as late, or refused.")
-    time_window_days: float = Field(7, gt=0, description="How old an event may be.")
+    time_window_days: float = Field(7, gt=0, le=36_500, description="How old an event may be.")
 
 
 class BatchApp(Section):
@@ -156,7 +156,7 @@ class BatchApp(Section):
     dev: list[Key] = Field(default_factory=list, description="Dev API keys, in the path.")
     sdk: list[Key] = Field(default_factory=list, description="SDK API keys, in the path.")
     time_window: TimeWindow = Field("flag", description="An event outside the window is stored as late, or refused.")
-    time_window_hours: float = Field(24, gt=0, description="How old an event may be.")
+    time_window_hours: float = Field(24, gt=0, le=876_000, description="How old an event may be.")
     time_ahead_seconds: float = Field(60, ge=0, description="How far a sender's clock may be ahead.")
 
 

@@ -118,9 +118,10 @@ def print_event(event: dict[str, Any], style: str) -> None:
         who = event["user_id"] or event["anonymous_id"] or "-"
         late = " [yellow]late[/yellow]" if event["late"] else ""
         status = f" {event['status']}" if event["status"] is not None else ""
+        properties = escape(json.dumps(event["properties"], ensure_ascii=False))
         console.print(
             f"[dim]{event['time'][:23]}[/dim] {event['source']:<6} [bold]{escape(event['name'])}[/bold]{status}"
-            f" [cyan]{escape(who)}[/cyan]{late} [dim]{escape(json.dumps(event['properties'], ensure_ascii=False))}[/dim]"
+            f" [cyan]{escape(who)}[/cyan]{late} [dim]{properties}[/dim]"
         )
     sys.stdout.flush()
 

@@ -381,7 +381,7 @@ def _place(key: str) -> str:
 
 
 def _keys(name: str, app: BatchApp) -> Iterator[tuple[str, Caller]]:
-    """The API keys of an application; of the kinds of one that is listed twice, the last here counts."""
+    """The API keys of an application; a key that is listed as several kinds counts as the last of these."""
     rest_api_keys = tuple(key.encode(errors="surrogatepass") for key in app.rest_api_keys)
     for kind, keys in (("sdk", app.sdk), ("dev", app.dev), ("live", app.live)):
         for key in keys:

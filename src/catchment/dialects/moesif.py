@@ -33,6 +33,7 @@ from catchment.settings import App, Limits, MoesifApp
 SOURCE = "moesif"
 KEY_HEADER = "x-moesif-application-id"
 ID_CHARS_MAX = 256
+STATUS_MAX = 999
 NULL = b"null"
 
 MALFORMED = Fault(400, "malformed_json", "Bad Request")
@@ -244,11 +245,11 @@ class Moesif:
         """`endpoint` is the plural noun, with `_batch` for arrays."""
         noun, batch, _ = endpoint.partition("_")
         shape = self._shapes[noun]
-        body = one_line(body)
         try:
             require_utf8(body)
             elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
-            raws = _RAW_LIST.decode(body) if batch else [Raw(body.strip())]
+            line = one_line(body)  # not before: a line break within a text is a fault
+            raws = _RAW_LIST.decode(line) if batch else [Raw(line.strip())]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _refused(error) from None
         context = _context(call, caller, arrival)
@@ -312,6 +313,8 @@ class Moesif:
         time = moment(request.time, "$.request.time")
         late = context.window.late(time)
         response_time = None
+        if response is not None and response.status is not None and not 0 <= response.status <= STATUS_MAX:
+            raise Refused(INVALID, f"status is not within 0 and {STATUS_MAX}", path="$.response.status")
         if response is not None and response.time is not None:
             response_time = moment(response.time, "$.response.time")
             if (response_time.tzinfo is None) != (time.tzinfo is None):

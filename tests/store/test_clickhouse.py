@@ -1,0 +1,47 @@
+"""The embedded ClickHouse keeps the store's contract."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catchment.settings import MIB, Sql
+from catchment.store.clickhouse import ClickHouseStore, _statements
+from catchment.store.store import Store
+from tests.store.contract import StoreContract, event, lines
+
+BOUNDS = Sql(seconds_max=2, rows_max=1000, memory_bytes_max=64 * MIB)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore]:
+    """One engine for the module: a process can open one path only."""
+    store = ClickHouseStore(tmp_path_factory.mktemp("engine") / "store", BOUNDS)
+    store.migrate()
+    yield store
+    store.close()
+
+
+class TestClickHouseKeepsTheContract(StoreContract):
+    @pytest.fixture
+    def store(self, engine: ClickHouseStore) -> Store:
+        for table in ("event_rows", "profile_leaves", "user_aliases", "user_activity", "rejection_rows"):
+            engine._command(f"TRUNCATE TABLE catchment.{table}")
+        return engine
+
+
+def test_what_was_inserted_is_there_when_the_store_is_opened_again(tmp_path: Path, engine: ClickHouseStore) -> None:
+    engine.insert(lines(event("kept")))
+    path = engine._path
+    engine.close()
+    engine.__init__(path, BOUNDS)  # type: ignore[misc]
+    assert engine.migrate() == []
+    assert engine.query("SELECT count() AS n FROM events WHERE event_id = 'kept'").rows == [{"n": 1}]
+
+
+def test_a_migration_that_was_cut_off_can_begin_again() -> None:
+    text = "-- why\nCREATE TABLE a.b\n(x Int8)\nENGINE = Null;\n\nCREATE VIEW a.c AS SELECT ';' AS x;\n"
+    assert _statements(text) == [
+        "CREATE TABLE IF NOT EXISTS a.b\n(x Int8)\nENGINE = Null",
+        "CREATE VIEW IF NOT EXISTS a.c AS SELECT ';' AS x",
+    ]

@@ -1,0 +1,108 @@
+"""The loader between a log and a store that are made to fail."""
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from catchment.loader import CANARY, Loader
+from catchment.log.log import Backlog, Batch
+from catchment.settings import Loader as LoaderSettings
+from catchment.store.store import Rows, StoreError
+
+
+class ListLog:
+    """A log of given batches; a batch comes again until it is committed."""
+
+    def __init__(self, *batches: bytes) -> None:
+        self.waiting = list(batches)
+
+    def read(self, bytes_max: int) -> Batch | None:
+        return Batch(self.waiting[0], None, 1) if self.waiting else None
+
+    def commit(self, batch: Batch) -> None:
+        assert batch.lines == self.waiting.pop(0)
+
+    def backlog(self) -> Backlog:
+        return Backlog(0, 0)
+
+    def close(self) -> None: ...
+
+
+class PickyStore:
+    """Takes lines, but none that contain `poison`, and nothing at all while it is `down`."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.down = 0
+
+    def insert(self, lines: bytes) -> None:
+        if self.down:
+            self.down -= 1
+            raise StoreError("no room")
+        if b"poison" in lines and b"rejection" not in lines:
+            raise StoreError("cannot read this")
+        self.lines += [line for line in lines.splitlines(keepends=True) if line != CANARY]
+
+    def migrate(self) -> list[str]:
+        return []
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+        return Rows([], [])
+
+    def close(self) -> None: ...
+
+
+def line(number: int, text: str = "") -> bytes:
+    return json.dumps({"app": "a", "source": "moesif", "event_id": str(number), "text": text}).encode() + b"\n"
+
+
+def test_batches_are_loaded_and_committed_in_order() -> None:
+    log, store = ListLog(line(1), line(2) + line(3)), PickyStore()
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step()
+    assert loader.step()
+    assert not loader.step()
+    assert store.lines == [line(1), line(2), line(3)]
+    assert log.waiting == []
+
+
+def test_a_store_that_is_down_is_tried_again_until_it_works() -> None:
+    log, store = ListLog(line(1)), PickyStore()
+    store.down = 3
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step(threading.Event())
+    assert store.lines == [line(1)]
+    assert loader.progress.last_error == "no room"
+    assert loader.progress.failing_since is None
+
+
+def test_nothing_is_committed_while_the_store_is_down() -> None:
+    log, store = ListLog(line(1)), PickyStore()
+    store.down = 10
+    stop = threading.Event()
+    stop.set()
+    assert not Loader(log, store, LoaderSettings()).step(stop)
+    assert log.waiting == [line(1)]
+    assert store.lines == []
+
+
+@pytest.mark.parametrize("where", [0, 1, 6])
+def test_a_line_that_the_store_cannot_take_is_kept_as_a_rejection_and_holds_up_nobody(where: int) -> None:
+    lines = [line(number, "poison" if number == where else "") for number in range(7)]
+    log, store = ListLog(b"".join(lines)), PickyStore()
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step()
+    assert log.waiting == []
+    good = [text for text in lines if b"poison" not in text]
+    assert [text for text in store.lines if text in lines] == good
+    [rejection] = [json.loads(text) for text in store.lines if text not in lines]
+    assert (rejection["kind"], rejection["code"], rejection["reason"]) == (
+        "rejection",
+        "unloadable",
+        "cannot read this",
+    )
+    assert rejection["payload"].encode() == lines[where]
+    assert loader.progress.unloadable_lines == 1
