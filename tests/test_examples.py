@@ -6,6 +6,7 @@
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ MOESIF_PATHS = {
     "moesif-events-single-php.json": "/v1/events",
     "moesif-events-batch.json": "/v1/events/batch",
 }
-ENCODERS = {"identity": bytes, "gzip": gzip.compress, "deflate": zlib.compress}
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {"identity": bytes, "gzip": gzip.compress, "deflate": zlib.compress}
 
 
 def printed(name: str) -> bytes:
@@ -113,7 +114,8 @@ def test_a_moesif_user_example_becomes_a_profile_with_every_field(app: AppOf, na
     for element in elements(body):
         [row] = app.server.rows_when(
             1,
-            "SELECT * FROM users WHERE app = {app:String} AND user_id = {user:String}",
+            "SELECT * FROM users WHERE app = {app:String} AND user_id = {user:String}"
+            " AND notEmpty(session_tokens) AND toString(profile) != '{}'",
             app=app.name,
             user=element["user_id"],
         )

@@ -12,12 +12,12 @@ import pytest
 from tests.conftest import AppOf, until
 
 ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
+NOON = "2026-01-02T12:00:00"
+CALL = {"request": {"time": "2026-01-02T03:04:05.678Z", "uri": "https://x/y?q=1", "verb": "GET", "headers": {}}}
 MOESIF_OK: dict[str, Any] = {
     "/v1/actions": ACTION,
     "/v1/actions/batch": [ACTION, ACTION],
-    "/v1/events": {
-        "request": {"time": "2026-01-02T03:04:05.678Z", "uri": "https://x/y?q=1", "verb": "GET", "headers": {}}
-    },
+    "/v1/events": CALL,
     "/v1/events/batch": [],
     "/v1/users": {"user_id": "u"},
     "/v1/users/batch": [{"user_id": "u"}, {"anonymous_id": "a"}],
@@ -111,7 +111,7 @@ class TestMoesif:
             ("/v1/actions", ACTION | {"weight": -1}, "invalid_field", "$.weight"),
             ("/v1/actions", ACTION | {"transaction_id": "x" * 300}, "invalid_field", "$.transaction_id"),
             ("/v1/actions", {"action_name": "A", "request": {"time": "soon"}}, "invalid_field", "$.request.time"),
-            ("/v1/actions", {"action_name": "A", "request": {"time": "0001-01-01T00:00:00"}}, "invalid_field", "$.request.time"),
+            ("/v1/actions", ACTION | {"request": {"time": "0001-01-01T00:00:00"}}, "invalid_field", "$.request.time"),
             ("/v1/actions", {"action_name": "A", "request": {"time": 1e300}}, "invalid_field", "$.request.time"),
             ("/v1/actions/batch", {}, "invalid_field", "$"),
             ("/v1/actions/batch", [ACTION, {"action_name": 5, "request": {}}], "invalid_field", "$[1].action_name"),
@@ -119,10 +119,10 @@ class TestMoesif:
             ("/v1/actions/batch", [ACTION, ACTION | {"weight": -1}], "invalid_field", "$[1].weight"),
             ("/v1/events", {}, "missing_field", "$.request"),
             ("/v1/events", {"request": {"uri": "u", "verb": "GET"}}, "missing_field", "$.request.time"),
-            ("/v1/events", {"request": {"time": "2026-01-02T03:04:05", "verb": "GET"}}, "missing_field", "$.request.uri"),
-            ("/v1/events", {"request": {"time": "2026-01-02T03:04:05", "uri": "u"}}, "missing_field", "$.request.verb"),
+            ("/v1/events", {"request": {"time": NOON, "verb": "GET"}}, "missing_field", "$.request.uri"),
+            ("/v1/events", {"request": {"time": NOON, "uri": "u"}}, "missing_field", "$.request.verb"),
             ("/v1/events/batch", [MOESIF_OK["/v1/events"] | {"user_id": 5}], "invalid_field", "$[0].user_id"),
-            ("/v1/events", MOESIF_OK["/v1/events"] | {"response": {"status": 70000, "time": None}}, "invalid_field", "$.response.status"),
+            ("/v1/events", CALL | {"response": {"status": 70000, "time": None}}, "invalid_field", "$.response.status"),
             ("/v1/users", {}, "missing_field", "$.user_id"),
             ("/v1/users", {"user_id": ""}, "missing_field", "$.user_id"),
             ("/v1/users", {"user_id": "u", "metadata": "m"}, "invalid_field", "$.metadata"),
@@ -328,12 +328,12 @@ class TestMoloco:
 
 class TestEveryone:
     def test_a_path_of_no_vendor_is_answered_in_the_form_of_the_key_that_came_along(self, app: AppOf) -> None:
-        forms = (
+        forms: list[tuple[dict[str, str], str]] = [
             (app.moesif_headers, "moesif_error"),
             (app.batch_headers, "type"),
             (app.moloco_headers, "details"),
             ({}, "moesif_error"),
-        )
+        ]
         for headers, member in forms:
             answer = app.post("/nowhere", {}, headers)
             assert answer.status_code == 404

@@ -138,7 +138,8 @@ class Batch:
 
     def __init__(self, apps: Mapping[str, App], limits: Limits) -> None:
         users, bytes_max = r"^/1\.0/(?P<api_key>[^/]+)/events/users", limits.batch_body_bytes_max
-        self.routes = (  # a path is decoded before it is matched, so a user id may hold any character (contract 6.4)
+        # A path is decoded before it is matched, so a user id may hold any character (contract 6.4).
+        self.routes: tuple[Route, ...] = (
             Route("POST", "single", re.compile(users + r"/(?P<user_id>.+)\Z", re.DOTALL), bytes_max),
             Route("POST", "bulk", re.compile(users + r"/?\Z"), bytes_max),
         )

@@ -17,6 +17,7 @@ from catchment.errors import Fault, Refused
 from catchment.record import Record
 
 _FAULT_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_SKIM = msgspec.json.Decoder(msgspec.Raw)
 _MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
@@ -137,8 +138,12 @@ def json_fault(error: Exception) -> JsonFault:
 
 
 def one_line(body: bytes) -> bytes:
-    """JSON text without line breaks: valid JSON has them between tokens only, where a space means the same."""
+    """JSON text without line breaks: valid JSON has them between tokens only, where a space means the same.
+
+    Raises `msgspec.DecodeError` where one stands within a text, which is no JSON.
+    """
     if b"\n" in body or b"\r" in body:
+        _SKIM.decode(body)
         return body.replace(b"\r", b" ").replace(b"\n", b" ")
     return body
 

@@ -247,9 +247,9 @@ class Moesif:
         shape = self._shapes[noun]
         try:
             require_utf8(body)
+            body = one_line(body)
             elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
-            line = one_line(body)  # not before: a line break within a text is a fault
-            raws = _RAW_LIST.decode(line) if batch else [Raw(line.strip())]
+            raws = _RAW_LIST.decode(body) if batch else [Raw(body.strip())]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _refused(error) from None
         context = _context(call, caller, arrival)

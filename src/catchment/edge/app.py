@@ -112,7 +112,10 @@ class EdgeApp:
         records, answer = dialect.decode(route.endpoint, call, caller, body, arrival)
         if records:
             self._next_us = arrival.received_us + len(records)
-            await self._log.append(encode_lines(records))
+            lines = encode_lines(records)
+            if lines.count(b"\n") != len(records):
+                raise AssertionError("a record is not one line")
+            await self._log.append(lines)
         return answer
 
     def _arrive(self) -> Arrival:
