@@ -1,26 +1,63 @@
 """Reads `catchment.toml` and the environment into `Settings`, and writes the first file.
 
 A value comes from the command line, else from the environment (`CATCHMENT_INGEST__PORT=9000`, tables joined by two
-underscores, lists as JSON), else from the file, else from its default. All mistakes are reported at once: the key,
-what was found, what is allowed.
+underscores, lists and tables as JSON), else from the file, else from its default. All mistakes are reported at once:
+the key, what was found, what is allowed; but never what may be a secret.
 """
 
+import contextlib
+import copy
+import difflib
+import ipaddress
+import json
 import os
 import secrets
+import ssl
 import tempfile
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomlkit
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from catchment.settings import Settings
+from catchment.settings import Section, Settings
 
 FILE_NAME = "catchment.toml"
 ENV_PREFIX = "CATCHMENT_"
-SECRET_WORDS = ("token", "key", "ids", "live", "dev", "sdk", "platforms")
+ENV_DELIMITER = "__"
+SECRETS = frozenset({"token", "hash_key", "application_ids", "rest_api_keys", "live", "dev", "sdk", "platforms"})
+SHOWN_CHARS_MAX = 80
+_ROUNDS_MAX = 4
+_NAMES = sorted({name for section in Section.__subclasses__() for name in section.model_fields})
+
+# What is allowed, by the type of Pydantic's error; braces are filled from the error.
+_ALLOWED = {
+    "missing": "it must be given",
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be {ge} or more",
+    "less_than_equal": "it must be {le} or less",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "string_type": "it must be a text",
+    "string_too_short": "it must not be empty",
+    "string_too_long": "it must have {max_length} characters or less",
+    "list_type": 'it must be a list, like ["a", "b"]',
+    "too_short": "it must have at least {min_length} entry",
+    "dict_type": "it must be a table",
+    "model_type": "it must be a table",
+    "literal_error": "it must be {expected}",
+}
+_ALLOWED_BY_PATTERN = {
+    r"^\S+$": "it must be without spaces",
+    r"^[A-Za-z0-9_-]{1,64}$": "it must be 1 to 64 letters, digits, _ or -",
+}
+
+Location = tuple[str | int, ...]
 
 
 class ConfigError(Exception):
@@ -32,55 +69,49 @@ class ConfigError(Exception):
         super().__init__(f"{origin}: {many}\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
-class _Environment(BaseSettings):
-    """The same tree as `Settings`, read loosely: only to learn which variables are set."""
+class _Given(NamedTuple):
+    """A value from elsewhere than the file, and where it comes from."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="ignore")
-    ingest: dict[str, Any] = {}
-    console: dict[str, Any] = {}
-    log: dict[str, Any] = {}
-    loader: dict[str, Any] = {}
-    sql: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
-    privacy: dict[str, Any] = {}
-    apps: dict[str, Any] = {}
+    path: tuple[str, ...]
+    value: object
+    origin: str
 
 
-def load(data_dir: Path, overrides: dict[str, dict[str, Any]] | None = None) -> Settings:
-    """The settings of `data_dir`; `overrides` (from the command line) win over everything.
+def load(
+    data_dir: Path, overrides: Mapping[str, Mapping[str, object]] | None = None, *, with_files: bool = False
+) -> Settings:
+    """The settings of `data_dir`; `overrides` (from the command line, None where not given) win over everything.
 
-    Raises `ConfigError` where the file is missing, is not TOML, or holds mistakes.
+    `with_files` also looks whether the files that they name can be used. Raises `ConfigError` where the file is
+    missing, is not TOML, or holds mistakes.
     """
     path = data_dir / FILE_NAME
-    try:
-        tree: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        hint = f"there is no {FILE_NAME}; `catchment serve --data-dir {data_dir}` writes one at its first start"
-        raise ConfigError(str(data_dir), [hint]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"not valid TOML: {error}"]) from None
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    _merge(tree, EnvSettingsSource(_Environment)())
-    _merge(tree, overrides or {})
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(str(path), [_problem(detail) for detail in error.errors()]) from None
+    tree = _read(path)
+    origins: dict[Location, str] = {}
+    for given in (*_environment(os.environ), *_leaves((), overrides or {}, "the command line")):
+        _lay(tree, given, origins)
+    problems = _problems(tree, origins) + _unusable(tree, with_files=with_files)
+    if problems:
+        raise ConfigError(str(path), problems)
+    return Settings.model_validate(tree)
 
 
 def ensure_file(data_dir: Path) -> bool:
-    """Writes the first `catchment.toml`, readable by the owner only; True if it wrote one."""
+    """Writes the first `catchment.toml`, readable by the owner only; True if it wrote one. Raises `ConfigError`."""
     path = data_dir / FILE_NAME
-    if path.exists():
-        return False
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=data_dir, prefix=FILE_NAME)  # created with mode 0600
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(first_file())
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+    try:
+        if path.exists():
+            return False
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=data_dir, prefix=FILE_NAME)  # created with mode 0600
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(first_file())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        hint = f"{FILE_NAME} cannot be written: {error.strerror}; choose another --data-dir"
+        raise ConfigError(str(data_dir), [hint]) from None
     return True
 
 
@@ -100,38 +131,206 @@ def first_file() -> str:
                 "dev": ["DEV" + secrets.token_hex(14).upper()],
                 "sdk": ["SDK" + secrets.token_hex(14).upper()],
             },
-            "moloco": {"platforms": {"CATCHMENT_DEFAULT": [secrets.token_urlsafe(32)]}},
+            "moloco": {"platforms": {"CATCHMENT_DEFAULT": ["moloco-" + secrets.token_urlsafe(32)]}},
         }
     }
     return tomlkit.dumps(document)
 
 
-def _merge(tree: dict[str, Any], over: dict[str, Any]) -> None:
-    """Lays `over` on `tree`; None there means that nothing was given."""
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(tree.setdefault(key, {}), dict):
-            _merge(tree[key], value)
-        elif value is not None:
-            tree[key] = value
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        folder = path.parent
+        hint = f"there is no {FILE_NAME}; `catchment serve --data-dir {folder}` writes one at its first start"
+        raise ConfigError(str(folder), [hint]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"not valid TOML: byte {error.start} is not UTF-8"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), [f"not valid TOML: {error}"]) from None
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
 
 
-def _problem(detail: Any) -> str:
-    """`ingest.port: found 99999; Input should be less than or equal to 65535`"""
-    key = ".".join(str(part) for part in detail["loc"]) or "the whole file"
-    found = detail.get("input")
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "missing":
-        return f"{key}: missing; it must be given"
-    if detail["type"] == "extra_forbidden":
-        return f"{key}: found {_shown(key, found)}; there is no such setting"
-    if detail["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: found {_shown(key, found)}; {message[0].lower()}{message[1:]}"
+def _environment(variables: Mapping[str, str]) -> list[_Given]:
+    """What the environment gives; a whole table (`CATCHMENT_INGEST`) yields to one value of it."""
+    found: list[_Given] = []
+    for name, text in sorted(variables.items(), key=lambda item: item[0].count(ENV_DELIMITER)):
+        path = tuple(name.removeprefix(ENV_PREFIX).lower().split(ENV_DELIMITER))
+        if name.startswith(ENV_PREFIX) and (len(path) > 1 or path[0] in Settings.model_fields):
+            found += _leaves(path, _parsed(text), name)
+    return found
 
 
-def _shown(key: str, found: object) -> str:
-    """What was found, unless it may be a secret."""
-    if any(word in part for part in key.split(".") for word in SECRET_WORDS) and isinstance(found, str):
-        return f"a text of {len(found)} characters"
-    text = repr(found)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _parsed(text: str) -> object:
+    """Lists and tables are JSON; what is not JSON after all stays text, for its mistake to be named."""
+    if text.lstrip().startswith(("[", "{")):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(text)
+    return text
+
+
+def _leaves(path: tuple[str, ...], value: object, origin: str) -> Iterator[_Given]:
+    """The single values of a tree; None there means that nothing was given."""
+    if isinstance(value, Mapping) and (value or not path):
+        for key, inner in value.items():
+            yield from _leaves((*path, str(key)), inner, origin)
+    elif value is not None:
+        yield _Given(path, value, origin)
+
+
+def _lay(tree: dict[str, Any], given: _Given, origins: dict[Location, str]) -> None:
+    """Puts a value in its place and notes its origin; names are spelled as in the file, if they stand there."""
+    place = tree
+    location: tuple[str, ...] = ()
+    for part in given.path[:-1]:
+        name = _spelled(part, place)
+        location = (*location, name)
+        if not isinstance(place.get(name), dict):
+            if location in origins:
+                return  # a variable gives something else where this one wants a table: that mistake is named
+            place[name] = {}
+        place = place[name]
+    last = _spelled(given.path[-1], place)
+    place[last] = given.value
+    origins[(*location, last)] = given.origin
+
+
+def _spelled(part: str, place: dict[str, Any]) -> str:
+    return next((name for name in place if name.lower() == part.lower()), part)
+
+
+def _problems(tree: dict[str, Any], origins: Mapping[Location, str]) -> list[str]:
+    """A line for each mistake. A rule about several settings is looked at only once each of them is sound; so what is
+    wrong is taken out, and the rest is looked at again."""
+    problems: list[str] = []
+    for _ in range(_ROUNDS_MAX):
+        try:
+            Settings.model_validate(tree)
+        except ValidationError as error:
+            details = error.errors()
+            problems += [_problem(detail, origins) for detail in details]
+            tree = _without(tree, [detail["loc"] for detail in details])
+        else:
+            break
+    return list(dict.fromkeys(problems))
+
+
+def _without(tree: dict[str, Any], locations: list[Location]) -> dict[str, Any]:
+    """The tree without the wrong settings; where one must be given, and for a wrong vendor's table, that of a first
+    file stands in."""
+    rest = copy.deepcopy(tree)
+    for location in locations:
+        *outer, last = location[:3] if location[:1] == ("apps",) else location[:2] or ("",)
+        place: Any = rest
+        for part in outer:
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(str(last), None)
+    whole = tomllib.loads(first_file())
+    sound = [given for given in _leaves((), rest, "") if given.value != {}]
+    if any(given.path[0] == "apps" for given in sound):
+        del whole["apps"]
+    for given in sound:
+        _lay(whole, given, {})
+    return whole
+
+
+def _problem(detail: Any, origins: Mapping[Location, str]) -> str:
+    """`ingest.port: found 99999 in CATCHMENT_INGEST__PORT; it must be 65535 or less`"""
+    location: Location = detail["loc"]
+    kind, bounds, found = detail["type"], detail.get("ctx", {}), detail.get("input")
+    key = ".".join(str(part) for part in location if part != "[key]")
+    where = _where(location, origins)
+    if kind == "value_error":
+        message = detail["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(str(location[-1]), _NAMES, 1)
+        return f"{key}: there is no such setting{where}" + (f"; did you mean {close[0]}?" if close else "")
+    if kind == "missing":
+        return f"{key}: missing; {_ALLOWED[kind]}"
+    if kind == "string_pattern_mismatch":
+        allowed = _ALLOWED_BY_PATTERN[bounds["pattern"]]
+    else:
+        allowed = _ALLOWED.get(kind, detail["msg"]).format(**bounds)
+    shown = _kind(found) if kind in ("model_type", "dict_type") or _is_secret(location) else _shown(found)
+    return f"{key}: found {shown}{where}; {allowed}"
+
+
+def _where(location: Location, origins: Mapping[Location, str]) -> str:
+    """` in CATCHMENT_INGEST__PORT`, where the value, or something in it, does not come from the file."""
+    for place, origin in origins.items():
+        common = min(len(place), len(location))
+        if place[:common] == location[:common]:
+            return f" in {origin}"
+    return ""
+
+
+def _is_secret(location: Location) -> bool:
+    """Whether a value may be a secret; the name of an application or a platform is none."""
+    names = location[2:] if location[:1] == ("apps",) else location
+    return location[-1:] != ("[key]",) and not SECRETS.isdisjoint(names)
+
+
+def _shown(found: object) -> str:
+    if isinstance(found, (dict, list)):
+        return _kind(found)
+    text = repr(found) if isinstance(found, str) else json.dumps(found, default=str)
+    return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 3] + "..."
+
+
+def _kind(found: object) -> str:
+    """What kind of thing was found, for one that should not be shown."""
+    if isinstance(found, str):
+        return f"a text of {len(found)} character{'' if len(found) == 1 else 's'}"
+    if isinstance(found, list):
+        return f"a list of {len(found)}"
+    if isinstance(found, dict):
+        return f"a table of {len(found)}" if found else "an empty table"
+    return "a number" if isinstance(found, (int, float)) else "something else"
+
+
+def _unusable(tree: dict[str, Any], *, with_files: bool) -> list[str]:
+    """What is well formed but names nothing that can be used."""
+    ingest = tree.get("ingest")
+    if not isinstance(ingest, dict):
+        return []
+    proxies = ingest.get("trusted_proxies")
+    problems = [
+        f"ingest.trusted_proxies.{index}: found {_shown(text)}; it must be an IP address or a network, like 10.0.0.0/8"
+        for index, text in enumerate(proxies if isinstance(proxies, list) else ())
+        if isinstance(text, str) and not _is_network(text)
+    ]
+    cert, key = ingest.get("tls_cert"), ingest.get("tls_key")
+    if with_files and cert and key and isinstance(cert, str) and isinstance(key, str):
+        problems += _unusable_certificate(cert, key)
+    return problems
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _unusable_certificate(cert: str, key: str) -> list[str]:
+    problems = []
+    for name, file in (("tls_cert", cert), ("tls_key", key)):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            problems.append(f"ingest.{name}: found {_shown(file)}; it cannot be read: {error.strerror}")
+    if not problems:
+        try:
+            # An empty password, so that a key that wants one is refused instead of asked for.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+        except ssl.SSLError as error:
+            reason = (error.reason or str(error)).replace("_", " ").lower()
+            problems.append(
+                f"ingest.tls_cert: {_shown(cert)} and tls_key {_shown(key)} are not a certificate and its key, "
+                f"both in PEM and without a password: {reason}"
+            )
+    return problems

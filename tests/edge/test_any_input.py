@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from catchment import pseudonym
 from catchment.dialects.dialect import Arrival, Call
-from catchment.dialects.moesif import EPOCH, Moesif
+from catchment.dialects.moesif import Moesif
+from catchment.dialects.moesif_shapes import EPOCH
 from catchment.errors import Refused
 from catchment.record import EventRecord, encode_lines
 from catchment.settings import App, Limits, MoesifApp

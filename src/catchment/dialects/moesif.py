@@ -8,7 +8,7 @@ written anew, with the credential's hash in its place.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,14 +20,28 @@ from catchment.dialects.dialect import (
     Call,
     Caller,
     Decoded,
-    Faults,
     Route,
     json_fault,
     one_line,
     require_utf8,
 )
-from catchment.dialects.moesif_shapes import NULL, Action, ApiCall, Time, User, given, in_utc, path_of
-from catchment.errors import Fault, Refused
+from catchment.dialects.moesif_shapes import (
+    FAULTS,
+    INVALID,
+    MALFORMED,
+    MISSING,
+    NULL,
+    TOO_OLD,
+    UNAUTHORIZED,
+    Action,
+    ApiCall,
+    User,
+    given,
+    in_utc,
+    moment,
+    path_of,
+)
+from catchment.errors import Refused
 from catchment.record import EMPTY_OBJECT, EventRecord, ProfileRecord, Record, profile_leaves
 from catchment.settings import App, Limits, MoesifApp
 
@@ -35,20 +49,6 @@ SOURCE = "moesif"
 KEY_HEADER = "x-moesif-application-id"
 ID_CHARS_MAX = 256
 STATUS_MAX = 999
-
-MALFORMED = Fault(400, "malformed_json", "Bad Request")
-INVALID = Fault(400, "invalid_field", "Bad Request")
-MISSING = Fault(400, "missing_field", "Bad Request")
-TOO_OLD = Fault(400, "event_too_old", "Bad Request")
-UNAUTHORIZED = Fault(401, "unauthorized", "Unauthorized")
-FAULTS = Faults(
-    not_found=Fault(404, "not_found", "Not Found"),
-    wrong_method=Fault(405, "method_not_allowed", "Method Not Allowed"),
-    too_large=Fault(413, "payload_too_large", "Payload Too Large"),
-    malformed=MALFORMED,
-    unavailable=Fault(503, "unavailable", "Service Unavailable"),
-    defect=Fault(500, "internal_error", "Internal Server Error"),
-)
 
 JSON_CORS = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
 CREATED = Answer(201, JSON_CORS, b"{}")
@@ -62,9 +62,6 @@ PREFLIGHT = Answer(
     ],
     b"",
 )
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_YEAR, LAST_YEAR = 1970, 2199
 
 
 class _Headers(NamedTuple):
@@ -331,21 +328,6 @@ class Moesif:
                 if name.lower() in self._credential_headers and headers[name]:
                     headers[name] = self._hashed(headers[name])
         return Raw(msgspec.json.encode(document))
-
-
-def moment(value: Time, path: str) -> datetime:
-    """The time a client gave (contract 2.8): ISO 8601, no zone meaning UTC, or epoch milliseconds.
-
-    A datetime without zone stays without: it is written, and read by the store, as UTC.
-    """
-    if not isinstance(value, datetime):
-        try:
-            value = EPOCH + timedelta(milliseconds=value)
-        except (ValueError, OverflowError):
-            raise Refused(INVALID, "not a time in epoch milliseconds", path=path) from None
-    if not FIRST_YEAR <= value.year <= LAST_YEAR:
-        raise Refused(INVALID, f"the year is not within {FIRST_YEAR} and {LAST_YEAR}", path=path)
-    return value
 
 
 def _routes(limits: Limits) -> tuple[Route, ...]:

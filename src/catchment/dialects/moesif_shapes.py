@@ -1,17 +1,49 @@
-"""The elements of Moesif's bodies as msgspec decodes them, and how their values are read (contracts/moesif.md 2).
+"""The elements of Moesif's bodies as msgspec decodes them, how their values are read, and the faults they may have
+(contracts/moesif.md 2 and 5).
 
 Members that have no column are not listed; a record keeps them in its payload.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Raw, Struct
 
+from catchment.dialects.dialect import Faults
+from catchment.errors import Fault, Refused
 from catchment.record import EMPTY_OBJECT
 
 NULL = b"null"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_YEAR, LAST_YEAR = 1970, 2199
 Time = datetime | int | float
+
+MALFORMED = Fault(400, "malformed_json", "Bad Request")
+INVALID = Fault(400, "invalid_field", "Bad Request")
+MISSING = Fault(400, "missing_field", "Bad Request")
+TOO_OLD = Fault(400, "event_too_old", "Bad Request")
+UNAUTHORIZED = Fault(401, "unauthorized", "Unauthorized")
+FAULTS = Faults(
+    not_found=Fault(404, "not_found", "Not Found"),
+    wrong_method=Fault(405, "method_not_allowed", "Method Not Allowed"),
+    too_large=Fault(413, "payload_too_large", "Payload Too Large"),
+    malformed=MALFORMED,
+    unavailable=Fault(503, "unavailable", "Service Unavailable"),
+    defect=Fault(500, "internal_error", "Internal Server Error"),
+)
+
+
+class _Attributed(Struct, gc=False, kw_only=True):
+    """What actions and API calls share: whose they are, and what else was said of them."""
+
+    transaction_id: str | None = None
+    session_token: str | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    company_id: str | None = None
+    subscription_id: str | None = None
+    weight: int | None = None
+    metadata: Raw = EMPTY_OBJECT
 
 
 class ActionRequest(Struct, gc=False):
@@ -24,19 +56,11 @@ class ActionRequest(Struct, gc=False):
     user_agent_string: str | None = None
 
 
-class Action(Struct, gc=False):
+class Action(_Attributed, gc=False, kw_only=True):
     """Contract 2.3."""
 
     action_name: str
     request: ActionRequest
-    transaction_id: str | None = None
-    session_token: str | None = None
-    user_id: str | None = None
-    anonymous_id: str | None = None
-    company_id: str | None = None
-    subscription_id: str | None = None
-    weight: int | None = None
-    metadata: Raw = EMPTY_OBJECT
 
 
 class ApiRequest(Struct, gc=False):
@@ -62,23 +86,15 @@ class ApiResponse(Struct, gc=False):
     transfer_encoding: str | None = None
 
 
-class ApiCall(Struct, gc=False):
+class ApiCall(_Attributed, gc=False, kw_only=True):
     """`Event` in the vendor's words (contract 2.1)."""
 
     request: ApiRequest
     response: ApiResponse | None = None
-    transaction_id: str | None = None
-    session_token: str | None = None
-    user_id: str | None = None
-    anonymous_id: str | None = None
-    company_id: str | None = None
-    subscription_id: str | None = None
     direction: str | None = None
-    weight: int | None = None
     blocked_by: str | None = None
     tags: str | None = None
     action_name: str | None = None
-    metadata: Raw = EMPTY_OBJECT
 
 
 class User(Struct, gc=False):
@@ -112,3 +128,18 @@ def path_of(uri: str) -> str:
 def given(raw: Raw) -> Raw | None:
     """The value, or None where it is null or was left out."""
     return None if bytes(raw) == NULL else raw
+
+
+def moment(value: Time, path: str) -> datetime:
+    """The time a client gave (contract 2.8): ISO 8601, no zone meaning UTC, or epoch milliseconds.
+
+    A datetime without zone stays without: it is written, and read by the store, as UTC.
+    """
+    if not isinstance(value, datetime):
+        try:
+            value = EPOCH + timedelta(milliseconds=value)
+        except (ValueError, OverflowError):
+            raise Refused(INVALID, "not a time in epoch milliseconds", path=path) from None
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise Refused(INVALID, f"the year is not within {FIRST_YEAR} and {LAST_YEAR}", path=path)
+    return value
