@@ -1,5 +1,6 @@
 """The one place that constructs and connects. No other module builds another room's objects."""
 
+import gc
 import os
 import signal
 import threading
@@ -50,7 +51,11 @@ def edge_app(data_dir: Path) -> Any:
     def open_log(loop: AbstractEventLoop) -> LogWriter:
         return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
 
-    return EdgeApp(settings, dialects(settings), open_log)
+    app = EdgeApp(settings, dialects(settings), open_log)
+    # What start-up made stays for good: without it to look through, a full collection takes less than 1 ms, not 35.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def log_reader(settings: Settings, data_dir: Path) -> LogReader:
