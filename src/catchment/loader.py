@@ -19,7 +19,7 @@ from catchment.record import RejectionRecord, encode_lines
 from catchment.settings import Loader as LoaderSettings
 from catchment.store.store import Store, StoreError
 
-POLL_S = 0.02
+POLL_S_MIN, POLL_S_MAX = 0.01, 0.08  # the longer nothing came, the seldomer it looks
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 SINGLE_LINE_TRIES = 3
 CANARY = b"{}\n"  # a line of no kind: the store takes it and keeps nothing
@@ -51,12 +51,15 @@ class Loader:
     def run(self, stop: threading.Event) -> None:
         """Loads until `stop` is set, then once more what was in the log by then."""
         interval_s = self._settings.interval_ms_min / 1000
+        poll_s = POLL_S_MIN
         while not stop.is_set():
             started = time.monotonic()
             if self.step(stop):
+                poll_s = POLL_S_MIN
                 stop.wait(max(0.0, started + interval_s - time.monotonic()))
             else:
-                stop.wait(POLL_S)
+                stop.wait(poll_s)
+                poll_s = min(poll_s * 2, POLL_S_MAX)
         while self.step(stop):
             pass
 
