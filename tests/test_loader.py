@@ -89,6 +89,28 @@ def test_nothing_is_committed_while_the_store_is_down() -> None:
     assert store.lines == []
 
 
+def test_a_log_that_cannot_be_read_or_committed_ends_an_attempt_and_not_the_loading(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("catchment.loader.RETRY_S_MAX", 0.01)
+    log, store, stop = ListLog(line(1)), PickyStore(), threading.Event()
+    failures = iter([OSError("disk full"), OSError("disk full")])
+    commit = log.commit
+
+    def failing_commit(batch: Batch) -> None:
+        for failure in failures:
+            raise failure
+        commit(batch)
+        stop.set()
+
+    monkeypatch.setattr(log, "commit", failing_commit)
+    loader = Loader(log, store, LoaderSettings())
+    loader.run(stop)
+    assert log.waiting == []
+    assert loader.progress.failing_since is None
+    assert "disk full" in caplog.text
+
+
 @pytest.mark.parametrize("where", [0, 1, 6])
 def test_a_line_that_the_store_cannot_take_is_kept_as_a_rejection_and_holds_up_nobody(where: int) -> None:
     lines = [line(number, "poison" if number == where else "") for number in range(7)]

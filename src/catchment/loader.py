@@ -21,6 +21,7 @@ from catchment.store.store import Store, StoreError
 
 POLL_S_MIN, POLL_S_MAX = 0.01, 0.08  # the longer nothing came, the seldomer it looks
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
+DRAIN_S_MAX = 20.0
 SINGLE_LINE_TRIES = 3
 CANARY = b"{}\n"  # a line of no kind: the store takes it and keeps nothing
 
@@ -49,19 +50,30 @@ class Loader:
         self.progress = Progress()
 
     def run(self, stop: threading.Event) -> None:
-        """Loads until `stop` is set, then once more what was in the log by then."""
+        """Loads until `stop` is set, then for a bounded time what is still in the log."""
         interval_s = self._settings.interval_ms_min / 1000
         poll_s = POLL_S_MIN
         while not stop.is_set():
             started = time.monotonic()
-            if self.step(stop):
+            if self._step_or_note(stop):
                 poll_s = POLL_S_MIN
                 stop.wait(max(0.0, started + interval_s - time.monotonic()))
             else:
                 stop.wait(poll_s)
                 poll_s = min(poll_s * 2, POLL_S_MAX)
-        while self.step(stop):
+        deadline = time.monotonic() + DRAIN_S_MAX
+        while time.monotonic() < deadline and self._step_or_note(stop):
             pass
+
+    def _step_or_note(self, stop: threading.Event) -> bool:
+        """`step`, but whatever goes wrong with the log, or was not thought of, ends one attempt and not the loading."""
+        try:
+            return self.step(stop)
+        except Exception as error:
+            logger.exception("loader: an attempt failed; the next one follows")
+            self._note_failure(error)
+            stop.wait(RETRY_S_MAX)
+            return False
 
     def step(self, stop: threading.Event | None = None) -> bool:
         """Loads one batch; False if there was none, or if the store fails and `stop` is set."""
@@ -72,6 +84,7 @@ class Loader:
         if batch.lines and not self._insert_patiently(batch.lines, stop):
             return False
         self._log.commit(batch)
+        self.progress.failing_since = None
         self.progress.batches += 1
         self.progress.bytes += len(batch.lines)
         return True
@@ -87,7 +100,6 @@ class Loader:
                     return False
                 delay = min(delay * 2, RETRY_S_MAX)
             else:
-                self.progress.failing_since = None
                 return True
 
     def _insert(self, lines: bytes) -> None:
@@ -135,8 +147,8 @@ class Loader:
         )
         self._store.insert(encode_lines([rejection]))
 
-    def _note_failure(self, error: StoreError) -> None:
+    def _note_failure(self, error: Exception) -> None:
         self.progress.last_error = str(error)
         if self.progress.failing_since is None:
             self.progress.failing_since = time.time()
-            logger.error("loader: the store fails; the log keeps everything until it works again: %s", error)
+            logger.error("loader: nothing is loaded; the log keeps everything until it works again: %s", error)

@@ -192,6 +192,23 @@ async def test_a_damaged_group_is_reported_kept_and_stepped_over(
     assert path.exists(), "what could not be read is never deleted"
 
 
+async def test_a_folder_that_was_emptied_by_hand_is_read_from_the_start(
+    segments: Segments, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = segments.writer()
+    for number in range(300):
+        await writer.append(line(number))
+    await writer.close()
+    drain(segments.reader())
+    for path in (segments.root / "edge-0").glob("*.ndjson"):
+        path.unlink()
+    again = segments.writer()
+    await again.append(line(7))
+    await again.close()
+    assert drain(segments.reader()) == [line(7)]
+    assert "from the start" in caplog.text
+
+
 async def test_a_crash_between_read_and_commit_reads_again(segments: Segments) -> None:
     writer = segments.writer()
     await writer.append(line(1))

@@ -95,8 +95,14 @@ class SegmentReader:
         """The groups after `start` and the position behind them. The list of segments is taken before any is read:
         a segment that has a successor in it is final, so all its bytes are seen."""
         groups: list[bytes] = []
+        present = [sequence for sequence, _, _ in self._segments(writer)]
+        if present and present[-1] < start.sequence:
+            logger.error(
+                "log: the segments of %s are not those that were read before; reading them from the start", writer
+            )
+            start = Position(0, 0)
         position, size = start, 0
-        sequences = [sequence for sequence, _, _ in self._segments(writer) if sequence >= start.sequence]
+        sequences = [sequence for sequence in present if sequence >= start.sequence]
         for index, sequence in enumerate(sequences):
             if sequence != position.sequence:
                 position = Position(sequence, 0)
