@@ -80,7 +80,7 @@ class Loader(Section):
         32 * MIB, ge=4096, le=512 * MIB, description="Log bytes handed to the store in one insert."
     )
     interval_ms_min: int = Field(
-        100, ge=0, le=60_000, description="Least time from one insert to the next, so that small inserts gather."
+        250, ge=0, le=60_000, description="Least time from one insert to the next, so that small inserts gather."
     )
 
 
