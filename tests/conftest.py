@@ -150,6 +150,7 @@ def write_apps(data_dir: Path, names: list[str]) -> None:
         if document is None:
             document = fresh
         document["apps"][name] = app
+    document["limits"] = {"unauthenticated_per_minute_max": 1_000_000, "rejections_per_minute_max": 1_000_000}
     data_dir.mkdir(parents=True, exist_ok=True)
     (data_dir / config.FILE_NAME).write_text(tomlkit.dumps(document))
 

@@ -137,8 +137,8 @@ def profile_leaves(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Flattens a profile update so that the latest arrival can win leaf by leaf (docs/decisions/0003).
 
     `null` members are left out, for null means "not given". Arrays are leaves: they replace each other whole. Keys are
-    joined by `.`, with `%` and `.` inside a key written `%25` and `%2E`. An empty object becomes a leaf of its own
-    below its path, so that it replaces a scalar but erases no sibling.
+    joined by `.`, with `%` and `.` inside a key written `%25` and `%2E`. An object that is empty, or of
+    nulls only, becomes a leaf of its own below its path, so that it replaces a scalar but erases no sibling.
     """
     leaves: list[tuple[str, str]] = []
     pending: list[tuple[str, dict[str, Any]]] = [("", document)]
@@ -150,7 +150,7 @@ def profile_leaves(document: dict[str, Any]) -> list[tuple[str, str]]:
             path = prefix + key.replace("%", "%25").replace(".", "%2E")
             if not isinstance(value, dict):
                 leaves.append((path, msgspec.json.encode(value).decode()))
-            elif value:
+            elif any(member is not None for member in value.values()):
                 pending.append((path + ".", value))
             else:
                 leaves.append((f"{path}.{EMPTY_OBJECT_MARK}", "{}"))

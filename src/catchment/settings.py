@@ -49,7 +49,7 @@ class Ingest(Section):
 
 
 class Console(Section):
-    """Your port: SQL, status, later the pages. Guarded by a bearer token."""
+    """Your port: SQL, status and the tail of events, guarded by a bearer token."""
 
     host: str = Field("127.0.0.1", description="Address of the console and its API.")
     port: int = Field(8081, ge=0, le=65535, description="Port of the console and its API.")

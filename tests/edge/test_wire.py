@@ -207,6 +207,20 @@ class TestMoesif:
         [row] = app.events(1)
         assert (row["status"], row["duration_ms"], row["name"]) == (None, None, "GET /y")
 
+    def test_credentials_in_a_refused_body_are_hashes_too(self, app: AppOf) -> None:
+        headers = {"Authorization": "Bearer top-secret", "Set-Cookie": ["a=top-secret", "b"], "Accept": "text/html"}
+        body = {"session_token": "sess-secret", "request": {"headers": headers, "uri": "u"}}
+        whole = json.dumps(body)
+        for sent in (whole, whole[:-3]):
+            assert app.moesif("/v1/events", sent).status_code == 400
+        for kept in app.rejections(2):
+            assert "secret" not in kept["payload"]
+            assert "text/html" in kept["payload"]
+            assert kept["payload"].count('"hash:') == 4
+        assert app.moesif("/v1/actions", ACTION | {"session_token": "sess-secret"}).status_code == 201
+        [action] = app.events(1)
+        assert json.loads(app.rejections(2)[0]["payload"])["session_token"] == action["session_token"]
+
 
 class TestBatch:
     def test_accepts_single_and_bulk_with_a_fresh_token(self, app: AppOf) -> None:

@@ -120,6 +120,9 @@ async def test_a_failing_disk_acknowledges_nothing_and_the_next_append_starts_a_
     with pytest.raises(LogUnavailable, match=os.strerror(code)):
         await writer.append(line(2))
     delattr(segments.disk, fault)
+    with pytest.raises(LogUnavailable, match="a moment ago"):
+        writer.append(line(4))
+    await asyncio.sleep(0.25)  # the writer keeps calm for 0.2 s
     await writer.append(line(3))
     await writer.close()
     assert len(segments.files()) >= 2
@@ -215,6 +218,23 @@ async def test_a_crash_between_read_and_commit_reads_again(segments: Segments) -
     await writer.close()
     segments.reader().read(1 << 20)  # and the process ends
     assert drain(segments.reader()) == [line(1)]
+
+
+async def test_a_long_backlog_of_one_writer_starves_no_other(segments: Segments) -> None:
+    busy, quiet = segments.writer(), segments.writer()
+    await busy.append(b"".join(line(number) for number in range(1000)))
+    await busy.append(line(1))
+    await quiet.append(line(2))
+    await busy.close()
+    await quiet.close()
+    reader = segments.reader()
+    found: list[bytes] = []
+    for _ in range(2):
+        batch = reader.read(bytes_max=1)
+        assert batch is not None
+        found += records(batch)
+        reader.commit(batch)
+    assert line(2) in found
 
 
 async def test_a_folder_is_locked_by_its_writer(segments: Segments) -> None:

@@ -109,6 +109,10 @@ class Dialect(Protocol):
         """All records of the body, or `Refused` for its first fault: never a part of them."""
         ...
 
+    def conceal(self, body: bytes) -> bytes:
+        """A refused body with its credentials replaced, as far as they can be told in what may not even be JSON."""
+        ...
+
     def refuse(self, refused: Refused) -> Answer:
         """The vendor's error answer."""
         ...

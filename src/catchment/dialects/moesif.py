@@ -104,6 +104,7 @@ class _Context(NamedTuple):
         return late
 
 
+_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"?')
 _RAW_LIST: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
 _DOCUMENT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
@@ -134,6 +135,8 @@ class Moesif:
         }
         self._pseudonym = pseudonym
         self._credential_headers = frozenset(name.lower() for name in credential_headers)
+        names = b"|".join(re.escape(name.encode()) for name in sorted({"session_token", *self._credential_headers}))
+        self._credential = re.compile(rb'("(?:' + names + rb')"\s*:\s*)(\[[^\]]*\]?|"(?:[^"\\]|\\.)*"?)', re.IGNORECASE)
         self._shapes = {
             "actions": _Shape(msgspec.json.Decoder(Action), msgspec.json.Decoder(list[Action]), self._action),
             "events": _Shape(msgspec.json.Decoder(ApiCall), msgspec.json.Decoder(list[ApiCall]), self._api_call),
@@ -172,6 +175,13 @@ class Moesif:
                     refused.path = f"$[{index}]" + refused.path.removeprefix("$")
                 raise
         return Decoded(records, CREATED)
+
+    def conceal(self, body: bytes) -> bytes:
+        """Replaces texts, and texts in arrays, that stand behind the name of a credential."""
+        return self._credential.sub(lambda found: found[1] + _TEXT.sub(self._conceal_text, found[2]), body)
+
+    def _conceal_text(self, found: re.Match[bytes]) -> bytes:
+        return msgspec.json.encode(self._pseudonym(found[1].decode("utf-8", "backslashreplace")))
 
     def refuse(self, refused: Refused) -> Answer:
         """`{"moesif_error": {"code", "msg"}}` with CORS, or browsers send it again for ever (contract 5)."""

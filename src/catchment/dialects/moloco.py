@@ -108,6 +108,7 @@ class Moloco:
     owns = re.compile(r"^/rmp/")
     key_header = KEY_HEADER
     faults = FAULTS
+    conceal: Callable[[bytes], bytes] = staticmethod(bytes)  # no credentials in these bodies
     preflight: Answer | None = None  # the key is a secret, and no document speaks of browsers (contract 1)
 
     def __init__(self, apps: Mapping[str, App], limits: Limits) -> None:

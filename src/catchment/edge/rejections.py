@@ -10,6 +10,7 @@ from catchment.settings import Limits
 
 _MINUTE_S = 60.0
 _REASON_CHARS_MAX = 1000
+_ROUTE_CHARS_MAX = 256
 
 
 class Allowance:
@@ -49,7 +50,7 @@ class Rejections:
         """The record to append, or None where the minute's allowance is used up."""
         if not (self.known if caller else self.unknown).take():
             return None
-        kept = body[: self._bytes_max] if caller else b""
+        kept = dialect.conceal(body)[: self._bytes_max] if caller else b""
         return RejectionRecord(
             app=caller.app if caller else "",
             source=dialect.source,
@@ -60,10 +61,16 @@ class Rejections:
             ip=call.peer,
             user_agent=call.headers.get("user-agent"),
             method=call.method,
-            route=call.path if caller else call.path[:256],
+            route=_without_key(call)[:_ROUTE_CHARS_MAX],
             status=refused.fault.status,
             code=str(refused.fault.code),
             reason=refused.reason[:_REASON_CHARS_MAX],
             path=refused.path,
             payload_bytes=len(body),
         )
+
+
+def _without_key(call: Call) -> str:
+    """The path with its key, where a vendor has it there, left out."""
+    key = call.parameters.get("api_key")
+    return call.path.replace(key, "{api_key}") if key else call.path

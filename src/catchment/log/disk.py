@@ -67,16 +67,21 @@ class LocalDisk:
         return sorted(found)
 
     def make_folder(self, path: Path) -> None:
-        """Makes the folder and those above it, durably."""
+        """Makes the folder and those above it, durably and for the owner only."""
         if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_folder(path.parent)
+            path.mkdir(exist_ok=True, mode=0o700)
             _sync_folder(path.parent)
 
     def create(self, path: Path) -> AppendFile:
         """A new file that survives a power cut; it must not exist."""
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _sync_folder(path.parent)
-        return _LocalFile(handle)
+        file = _LocalFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        try:
+            _sync_folder(path.parent)
+        except OSError:
+            file.close()
+            raise
+        return file
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""

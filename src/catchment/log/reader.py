@@ -40,13 +40,17 @@ class SegmentReader:
         self._settings = settings
         disk.make_folder(root)
         self._committed = _load_positions(disk, root)
+        self._turn = 0
 
     def read(self, bytes_max: int) -> Batch | None:
         """See `LogReader.read`."""
         parts: list[bytes] = []
         position: dict[str, Position] = {}
         appends, size = 0, 0
-        for writer in self._disk.folders(self._root):
+        writers = self._disk.folders(self._root)
+        self._turn += 1  # each read begins with another writer, so that a long backlog of one starves no other
+        first = self._turn % max(1, len(writers))
+        for writer in writers[first:] + writers[:first]:
             start = self._committed.get(writer, Position(0, 0))
             if size >= bytes_max:
                 break
@@ -76,7 +80,7 @@ class SegmentReader:
                 if sequence > position.sequence:
                     unread += size
                 elif sequence == position.sequence:
-                    unread += size - position.offset
+                    unread += max(0, size - position.offset)
         return Backlog(unread, held)
 
     def close(self) -> None:

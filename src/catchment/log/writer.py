@@ -10,6 +10,7 @@ more is ever written to it and the next group goes to a fresh segment (docs/log.
 
 import asyncio
 import threading
+import time
 from asyncio import AbstractEventLoop, Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +22,7 @@ from catchment.settings import Log
 
 LOCK_NAME = "lock"
 WRITERS_MAX = 1024
+_CALM_S = 0.2  # after a failure nothing is tried for a while: each try may leave a torn segment on a full disk
 
 
 class _Segment:
@@ -59,6 +61,7 @@ class SegmentWriter:
         self._queue: SimpleQueue[tuple[bytes, Future[None]] | None] = SimpleQueue()
         self._unsynced_bytes = 0
         self._closing = False
+        self._failed_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"log-{self._folder.name}", daemon=True)
         self._thread.start()
 
@@ -71,6 +74,8 @@ class SegmentWriter:
         """See `LogWriter.append`."""
         if self._closing:
             raise LogUnavailable("the log is closing")
+        if self._failed_at is not None and time.monotonic() - self._failed_at < _CALM_S:
+            raise LogUnavailable("the log's disk failed a moment ago")
         if self._unsynced_bytes + len(lines) > self._settings.unsynced_bytes_max:
             raise LogUnavailable("too many bytes are waiting for the disk")
         future: Future[None] = self._loop.create_future()
@@ -110,7 +115,9 @@ class SegmentWriter:
             self._segment.commit(data)
         except OSError as error:
             self._abandon()
+            self._failed_at = time.monotonic()
             return error
+        self._failed_at = None
         return None
 
     def _abandon(self) -> None:

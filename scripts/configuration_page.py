@@ -1,0 +1,242 @@
+"""Prints docs/configuration.md: run `python scripts/configuration_page.py > docs/configuration.md`.
+
+The settings say everything about themselves but their unit, which is in their name, and their place in the file, which
+is in `TABLES`.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import annotated_types
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from catchment.settings import (
+    BatchApp,
+    Console,
+    Ingest,
+    Limits,
+    Loader,
+    Log,
+    MoesifApp,
+    MolocoApp,
+    Privacy,
+    Section,
+    Sql,
+)
+
+TABLES: dict[str, type[Section]] = {
+    "ingest": Ingest,
+    "console": Console,
+    "log": Log,
+    "loader": Loader,
+    "sql": Sql,
+    "limits": Limits,
+    "privacy": Privacy,
+    "apps.NAME.moesif": MoesifApp,
+    "apps.NAME.batch": BatchApp,
+    "apps.NAME.moloco": MolocoApp,
+}
+# The end of a setting's name, without `_max` and `_min`, tells its unit; the longest that fits counts.
+UNITS = {
+    "bytes": "bytes",
+    "ms": "milliseconds",
+    "seconds": "seconds",
+    "hours": "hours",
+    "days": "days",
+    "chars": "characters",
+    "rows": "rows",
+    "events": "events",
+    "queries": "queries",
+    "workers": "processes",
+    "connections": "requests",
+    "per_minute": "a minute",
+}
+SIZES = {2**30: "GiB", 2**20: "MiB", 2**10: "KiB"}
+
+HEAD = """\
+<!-- Printed by scripts/configuration_page.py from src/catchment/settings.py. Change them, not this page. -->
+
+# Configuration
+
+Catchment reads `catchment.toml` in its data dir. The first `catchment serve` writes the file, with one application
+named `default` and fresh secrets. Whoever can read the file can send events and read them; it is made readable by its
+owner only.
+
+A setting that is not in the file has the default below, except `console.token`, `privacy.hash_key` and the keys of
+the applications, which have none. A key that is not a setting is a mistake, so that a misspelt one never passes for
+its default. `catchment config check` names every mistake at once. A change takes effect at the next start.
+
+## What wins
+
+The command line, else the environment, else the file, else the default.
+
+- **Command line.** `catchment serve` has `--host`, `--port`, `--workers`, `--tls-cert` and `--tls-key` for
+  `[ingest]`, and `--console-host` and `--console-port` for `[console]`. The data dir itself is `--data-dir`, else
+  `CATCHMENT_DATA_DIR`, else `data` in the current folder.
+- **Environment.** `CATCHMENT_`, then the table and the setting, joined by two underscores. Lists and tables are JSON;
+  the members of a table are laid over those of the file. A variable finds an application or a platform of the file
+  whatever the case of its letters; a new one gets small letters, unless JSON names it.
+- **File.** TOML, as below.
+
+A list from a stronger place replaces the whole list of a weaker one. Three
+variables:
+
+```sh
+CATCHMENT_INGEST__PORT=9000
+CATCHMENT_INGEST__TRUSTED_PROXIES='["10.0.0.0/8"]'
+CATCHMENT_APPS='{"Partner": {"moesif": {"application_ids": ["partner-0123456789abcdef"]}}}'
+```
+
+## Example
+
+Two applications. `shop` takes all three vendors and is rotating its Moesif application id: the old one and the new
+one both work. `billing` takes Moesif only, and refuses old events as the vendor would.
+
+```toml
+[console]
+token = "console-4f1c7c1d0e6a4b0f9d2b"
+
+[privacy]
+hash_key = "b6a1e1f8c3d94f27a0"
+
+[ingest]
+host = "0.0.0.0"
+workers = 4
+trusted_proxies = ["10.0.0.0/8"]
+
+[log]
+keep_loaded_hours = 24
+
+[apps.shop.moesif]
+application_ids = ["shop-new-0123456789abcdef0123456789abcdef0123456789", "shop-old-0123456789abcdef"]
+
+[apps.shop.batch]
+rest_api_keys = ["0123456789abcdef0123456789abcdef"]
+live = ["LIVE0123456789ABCDEF"]
+dev = ["DEV0123456789ABCDEF"]
+
+[apps.shop.moloco.platforms]
+SHOP_WEB = ["key-of-the-web-shop"]
+SHOP_APP = ["key-of-the-app", "its-next-key"]
+
+[apps.billing.moesif]
+application_ids = ["billing-0123456789abcdef0123456789abcdef0123456789"]
+time_window = "reject"
+time_window_days = 30
+```
+
+A key must lead to one application: the same Moesif application id, Batch API key or Moloco platform in two
+applications is a mistake. A key has 1 to 512 characters, none of them white space. The name of an application, and
+that of a platform, has 1 to 64 letters, digits, `-` and `_`; the application's is the column `app` of every view.
+"""
+
+
+class Row(NamedTuple):
+    """One setting in words."""
+
+    name: str
+    sentence: str
+    default: str
+    bounds: str
+    unit: str
+    variable: str
+
+
+def main() -> None:
+    """Prints the page."""
+    sys.stdout.write("\n".join(page_lines()))
+
+
+def page_lines() -> Iterator[str]:
+    """The page, line by line."""
+    yield HEAD
+    for table, section in TABLES.items():
+        yield f"## {heading(table)}"
+        yield ""
+        yield one_line(section.__doc__ or "")
+        yield ""
+        yield "| setting | what | default | bounds | unit | environment |"
+        yield "|---|---|---|---|---|---|"
+        for name, field in section.model_fields.items():
+            yield "| " + " | ".join(row(table, name, field)) + " |"
+        yield ""
+
+
+def heading(table: str) -> str:
+    return f"[{table}]"
+
+
+def row(table: str, name: str, field: FieldInfo) -> Row:
+    unit = unit_of(name)
+    return Row(
+        f"`{name}`", one_line(field.description or ""), default_of(field, unit), bounds_of(field, unit), unit,
+        variable_of(table, name, field),
+    )  # fmt: skip
+
+
+def unit_of(name: str) -> str:
+    stem = name.removesuffix("_max").removesuffix("_min")
+    fitting = [end for end in UNITS if stem == end or stem.endswith(f"_{end}")]
+    return UNITS[max(fitting, key=len)] if fitting else ""
+
+
+def default_of(field: FieldInfo, unit: str) -> str:
+    if field.default_factory is not None:
+        made: Any = field.default_factory()  # type: ignore[call-arg]
+        if isinstance(made, list):
+            return ", ".join(f"`{value}`" for value in made) or "none"
+        return "computed"  # from the machine that it runs on; the sentence says how
+    if field.default is PydanticUndefined:
+        return "must be given"
+    if field.default is None:
+        return "none"
+    return shown(field.default, unit) if isinstance(field.default, int | float) else f"`{field.default}`"
+
+
+def bounds_of(field: FieldInfo, unit: str) -> str:
+    """The bounds that are checked, or the words of a choice."""
+    choices = getattr(field.annotation, "__args__", ())
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return " or ".join(f"`{choice}`" for choice in choices)
+    counted = ""
+    lower, upper = "", ""
+    for bound in field.metadata:
+        if isinstance(bound, annotated_types.Ge):
+            lower = f"at least {shown(bound.ge, unit)}"
+        elif isinstance(bound, annotated_types.Gt):
+            lower = f"more than {shown(bound.gt, unit)}"
+        elif isinstance(bound, annotated_types.Le):
+            upper = f"at most {shown(bound.le, unit)}"
+        elif isinstance(bound, annotated_types.MinLen):
+            lower, counted = f"at least {bound.min_length}", " characters" if field.annotation is str else " entry"
+        elif isinstance(bound, annotated_types.MaxLen):
+            upper = f"at most {bound.max_length}"
+    bounds = ", ".join(word for word in (lower, upper) if word)
+    if bounds.startswith("at least ") and lower and upper:
+        bounds = bounds.removeprefix("at least ").replace(", at most ", " to ")
+    return bounds + counted
+
+
+def shown(value: Any, unit: str) -> str:
+    """`64 MiB`, `100 000`, `0.5`."""
+    if unit == "bytes" and value:
+        for size, name in SIZES.items():
+            if value % size == 0:
+                return f"{value // size} {name}"
+    return f"{value:,}".replace(",", " ") if value >= 10_000 and unit else f"{value:g}"
+
+
+def variable_of(table: str, name: str, field: FieldInfo) -> str:
+    """Its name; lists and tables are JSON there."""
+    variable = f"`CATCHMENT_{table.upper().replace('.', '__')}__{name.upper()}`"
+    return f"{variable}, JSON" if str(field.annotation).startswith(("list", "dict")) else variable
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    main()
