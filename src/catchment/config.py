@@ -197,7 +197,7 @@ def _lay(tree: dict[str, Any], given: _Given, origins: dict[Location, str]) -> N
 
 
 def _spelled(part: str, place: dict[str, Any]) -> str:
-    return next((name for name in place if name.lower() == part.lower()), part)
+    return part if part in place else next((name for name in place if name.lower() == part.lower()), part)
 
 
 def _problems(tree: dict[str, Any], origins: Mapping[Location, str]) -> list[str]:
@@ -237,9 +237,9 @@ def _without(tree: dict[str, Any], locations: list[Location]) -> dict[str, Any]:
 
 
 def _problem(detail: Any, origins: Mapping[Location, str]) -> str:
-    """`ingest.port: found 99999 in CATCHMENT_INGEST__PORT; it must be 65535 or less`"""
+    """`ingest.port: found 99999 from CATCHMENT_INGEST__PORT; it must be 65535 or less`"""
     location: Location = detail["loc"]
-    kind, bounds, found = detail["type"], detail.get("ctx", {}), detail.get("input")
+    kind, found = detail["type"], detail.get("input")
     key = ".".join(str(part) for part in location if part != "[key]")
     where = _where(location, origins)
     if kind == "value_error":
@@ -250,20 +250,23 @@ def _problem(detail: Any, origins: Mapping[Location, str]) -> str:
         return f"{key}: there is no such setting{where}" + (f"; did you mean {close[0]}?" if close else "")
     if kind == "missing":
         return f"{key}: missing; {_ALLOWED[kind]}"
-    if kind == "string_pattern_mismatch":
-        allowed = _ALLOWED_BY_PATTERN[bounds["pattern"]]
-    else:
-        allowed = _ALLOWED.get(kind, detail["msg"]).format(**bounds)
     shown = _kind(found) if kind in ("model_type", "dict_type") or _is_secret(location) else _shown(found)
-    return f"{key}: found {shown}{where}; {allowed}"
+    return f"{key}: found {shown}{where}; {_allowed(kind, detail)}"
+
+
+def _allowed(kind: str, detail: Any) -> str:
+    bounds = detail.get("ctx", {})
+    known = _ALLOWED_BY_PATTERN.get(bounds.get("pattern")) or _ALLOWED.get(kind)
+    shown = {name: f"{bound:.12g}" if isinstance(bound, float) else bound for name, bound in bounds.items()}
+    return known.format(**shown) if known else detail["msg"].lower()
 
 
 def _where(location: Location, origins: Mapping[Location, str]) -> str:
-    """` in CATCHMENT_INGEST__PORT`, where the value, or something in it, does not come from the file."""
+    """` from CATCHMENT_INGEST__PORT`, where the value, or something in it, does not come from the file."""
     for place, origin in origins.items():
         common = min(len(place), len(location))
         if place[:common] == location[:common]:
-            return f" in {origin}"
+            return f" from {origin}"
     return ""
 
 
@@ -328,9 +331,7 @@ def _unusable_certificate(cert: str, key: str) -> list[str]:
             # An empty password, so that a key that wants one is refused instead of asked for.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
         except ssl.SSLError as error:
-            reason = (error.reason or str(error)).replace("_", " ").lower()
-            problems.append(
-                f"ingest.tls_cert: {_shown(cert)} and tls_key {_shown(key)} are not a certificate and its key, "
-                f"both in PEM and without a password: {reason}"
-            )
+            reason = (error.reason or "not PEM").replace("_", " ").lower()
+            allowed = "it must be a certificate in PEM whose key is tls_key, without a password"
+            problems.append(f"ingest.tls_cert: found {_shown(cert)}; {allowed}: {reason}")
     return problems

@@ -1,9 +1,16 @@
-"""The bodies of the two kinds of processes: the edge group under Granian, the core under Uvicorn."""
+"""The bodies of the two kinds of processes: the edge group under Granian, the core under Uvicorn.
 
+Both log through the root logger, to standard error: what `serve` prints for a person stays alone on standard output.
+"""
+
+import math
+import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from granian import Granian
@@ -12,8 +19,18 @@ from granian.log import LogLevels
 
 from catchment import wiring
 from catchment.settings import Settings
+from catchment.supervisor import DRAIN_S
 
-DRAIN_S = 20
+CLAIM_WITHIN_S = 20.0
+CORE_NICENESS = 5  # where processors are short, accepting goes before loading, which catches up
+_POLL_S = 0.1
+_RESPAWN_S = 0.1  # from the start of a worker in place of a dead one until the dead one is let go
+# Granian's own handlers write to standard output; without them its lines reach the root logger.
+_GRANIAN_LOGGING: dict[str, Any] = {
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"handlers": [], "propagate": True}},
+}
 
 
 def run_edge(data_dir: Path, settings: Settings) -> int:
@@ -31,11 +48,13 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
         websockets=False,
         backlog=max(1024, ingest.connections_max),
         backpressure=ingest.connections_max,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,  # its warnings are advice on settings, and a false alarm when it stops
+        log_dictconfig=_GRANIAN_LOGGING,
         ssl_cert=Path(ingest.tls_cert) if ingest.tls_cert else None,
         ssl_key=Path(ingest.tls_key) if ingest.tls_key else None,
         ssl_protocol_min=SSLProtocols.tls12,
         respawn_failed_workers=True,
+        respawn_interval=_RESPAWN_S,
         workers_kill_timeout=DRAIN_S,
     ).serve(target_loader=partial(wiring.edge_app, data_dir), wrap_loader=False)
     return 0
@@ -44,8 +63,8 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
 def run_core(data_dir: Path, settings: Settings) -> int:
     """Runs the core until SIGTERM; what the log holds by then is loaded first."""
     wiring.exit_with_parent()
-    if not wiring.claim_core(data_dir):
-        raise SystemExit(f"another process has the store of {data_dir} open")
+    _claim(data_dir)
+    os.nice(CORE_NICENESS)
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
     server = uvicorn.Server(
         uvicorn.Config(
@@ -54,15 +73,25 @@ def run_core(data_dir: Path, settings: Settings) -> int:
             port=settings.console.port,
             loop="uvloop",
             log_level="warning",
+            log_config=None,
             access_log=False,
             ssl_certfile=settings.ingest.tls_cert,
             ssl_keyfile=settings.ingest.tls_key,
-            timeout_graceful_shutdown=DRAIN_S,
+            timeout_graceful_shutdown=DRAIN_S + math.ceil(settings.sql.seconds_max),
             server_header=False,
         )
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _claim(data_dir: Path) -> None:
+    """Waits for whoever has the store open: a command that asks it, or the core of a server that was killed."""
+    deadline = time.monotonic() + CLAIM_WITHIN_S
+    while not wiring.claim_core(data_dir):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"another process has the store of {data_dir} open; end it, then start again")
+        time.sleep(_POLL_S)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

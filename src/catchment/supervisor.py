@@ -2,9 +2,12 @@
 
 The edge stops first, so that no request is cut off, then the core, which loads what is left in the log. A part that
 dies is started again: the log carries over what it had accepted. The supervisor itself touches no event.
+
+What stands in `run.json` is where a running server listens; one that is there before the start was left by a server
+that was killed, whose parts may need a moment to notice and end.
 """
 
-import contextlib
+import errno
 import json
 import logging
 import os
@@ -28,11 +31,14 @@ from catchment.settings import Settings
 LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
 READY_WITHIN_S = 60.0
-STOP_WITHIN_S = {"edge": 30.0, "core": 60.0}
+DRAIN_S = 20  # for the requests under way when the edge is to stop
+STOP_WITHIN_S = {"edge": DRAIN_S + 10.0, "core": DRAIN_S + 40.0}  # the core's longest query comes on top
 RESTART_S_MIN, RESTART_S_MAX = 0.2, 10.0
 _CALM_AFTER_S = 30.0
 _POLL_S = 0.1
 _CLAIM_WITHIN_S = 1.0
+_ORPHANS_END_WITHIN_S = 5.0
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 logger = logging.getLogger(__name__)
 
@@ -67,19 +73,25 @@ class _Part:
             calm = now - self._started > _CALM_AFTER_S
             self._delay = RESTART_S_MIN if calm else min(self._delay * 2, RESTART_S_MAX)
             self._restart_at = now + self._delay
-            logger.error("%s ended with %s; starting it again", self.name, self.process.returncode)
+            logger.error("%s %s; starting it again", self.name, _ending(self.process.returncode))
         elif now >= self._restart_at:
             self.start()
 
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.terminate()
+    def stop(self, within_s: float) -> bool:
+        """Ends it, and whether that went in order; one that is dead already has left its work in the log."""
+        if self.process.poll() is not None:
+            return True
+        asked = time.monotonic()
+        self.process.terminate()
         try:
-            return self.process.wait(STOP_WITHIN_S[self.name])
+            code = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            logger.error("%s did not stop within %.0f s and was killed", self.name, STOP_WITHIN_S[self.name])
-            self.process.kill()
-            return self.process.wait()
+            logger.error("%s did not stop within %.0f s and was killed", self.name, within_s)
+            os.killpg(self.process.pid, signal.SIGKILL)
+            code = self.process.wait()
+        if self.name == "edge" and time.monotonic() - asked >= DRAIN_S:
+            logger.warning("edge: requests that were still being sent after %d s were cut off", DRAIN_S)
+        return code in (0, -signal.SIGTERM)  # one that was just starting dies of the signal
 
 
 def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], None]) -> int:
@@ -95,27 +107,26 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    addresses = {
-        "ingest": (settings.ingest.host, _free_port(settings.ingest.host, settings.ingest.port, "--port")),
-        "console": (settings.console.host, _free_port(settings.console.host, settings.console.port, "--console-port")),
-    }
+    addresses = _addresses(settings, patience_s=_ORPHANS_END_WITHIN_S if _forget_run(data_dir) else 0)
     environment = _environment(settings, addresses)
     parts = [_start_part(name, data_dir, environment) for name in ("edge", "core")]
     try:
-        tls = settings.ingest.tls_cert
+        tls = _absolute(settings.ingest.tls_cert)
         urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
-        _await_ready(parts, list(urls.values()), tls, stop)
-        _write_run_file(data_dir, urls, tls)
+        _await_ready(parts, urls, tls, stop=stop)
         if not stop.is_set():
+            _write_run_file(data_dir, urls, tls)
             announce(urls["ingest"], urls["console"])
         while not stop.wait(_POLL_S):
             for part in parts:
                 part.revive()
+        logger.info("stopping: finishing requests, then loading what is left in the log")
     finally:
-        codes = [part.stop() for part in parts]
-        (data_dir / RUN_NAME).unlink(missing_ok=True)
+        within_s = STOP_WITHIN_S | {"core": STOP_WITHIN_S["core"] + settings.sql.seconds_max}
+        in_order = [part.stop(within_s[part.name]) for part in parts]
+        _forget_run(data_dir)
         LocalDisk().unlock(lock)
-    return 0 if set(codes) <= {0, -signal.SIGTERM} else 1  # one that was just starting dies of the signal
+    return 0 if all(in_order) else 1
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:
@@ -141,6 +152,7 @@ def trust(tls_cert: str | None) -> ssl.SSLContext | bool:
     context = ssl.create_default_context(cafile=tls_cert)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # a self-made certificate need not have every extension
     return context
 
 
@@ -156,18 +168,65 @@ def _claim(data_dir: Path) -> int:
     return lock
 
 
-def _free_port(host: str, port: int, option: str) -> int:
-    """`port`, or a free one where it is 0. Raises `CannotServe` if it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise CannotServe(f"cannot listen on {host}:{port}: {reason}; choose another with {option}") from None
-        chosen: int = probe.getsockname()[1]
-        return chosen
+def _forget_run(data_dir: Path) -> bool:
+    """Removes the file that tells where a server listens; whether there was one."""
+    try:
+        (data_dir / RUN_NAME).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _addresses(settings: Settings, *, patience_s: float) -> dict[str, tuple[str, int]]:
+    """Where both parts are to listen. Raises `CannotServe` if they cannot."""
+    ingest, console = settings.ingest, settings.console
+    deadline = time.monotonic() + patience_s
+    addresses = {
+        "ingest": _free_address(ingest.host, ingest.port, "--", deadline=deadline),
+        "console": _free_address(console.host, console.port, "--console-", deadline=deadline),
+    }
+    hosts, ports = ({address[part] for address in addresses.values()} for part in (0, 1))
+    if len(ports) == 1 and (len(hosts) == 1 or not _EVERYWHERE.isdisjoint(hosts)):
+        raise CannotServe(f"SDKs and the console cannot share port {ingest.port}; choose another with --console-port")
+    return addresses
+
+
+def _free_address(host: str, port: int, options: str, *, deadline: float) -> tuple[str, int]:
+    """The IP address of `host`, and `port`, or a free one where it is 0. Raises `CannotServe` if it is taken."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CannotServe(f"{host!r} is not an address: {reason}; choose another with {options}host") from None
+    family, _, _, _, (address, *_) = min(found, key=lambda one: one[0] != socket.AF_INET)
+    while True:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if time.monotonic() >= deadline or error.errno != errno.EADDRINUSE:
+                    raise CannotServe(_refusal(host, port, error, options)) from None
+            else:
+                return str(address), int(probe.getsockname()[1])
+        time.sleep(_POLL_S)
+
+
+def _refusal(host: str, port: int, error: OSError, options: str) -> str:
+    wanted = f"cannot listen on {host}:{port}: {error.strerror}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{wanted}; stop what listens there, or choose another with {options}port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{wanted}; choose an address of this machine with {options}host"
+    return f"{wanted}; choose another with {options}port"
+
+
+def _ending(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _absolute(file: str | None) -> str | None:
+    return str(Path(file).resolve()) if file else None
 
 
 def _environment(settings: Settings, addresses: dict[str, tuple[str, int]]) -> dict[str, str]:
@@ -194,19 +253,28 @@ def _url(host: str, port: int, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{reachable}:{port}"
 
 
-def _await_ready(parts: list[_Part], urls: list[str], tls_cert: str | None, stop: threading.Event) -> None:
+def _await_ready(parts: list[_Part], urls: dict[str, str], tls_cert: str | None, *, stop: threading.Event) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     with httpx.Client(verify=trust(tls_cert), timeout=2, trust_env=False) as client:
-        waiting = list(urls)
-        while waiting and not stop.wait(_POLL_S):
-            for part in parts:
-                if part.process.poll() is not None:
-                    raise CannotServe(f"{part.name} could not start (exit code {part.process.returncode}); see above")
-            if time.monotonic() > deadline:
-                raise CannotServe(f"not ready within {READY_WITHIN_S:.0f} s: {', '.join(waiting)}")
-            with contextlib.suppress(httpx.HTTPError):
-                if client.get(f"{waiting[0]}/health/ready").is_success:
-                    waiting.pop(0)
+        for url in urls.values():
+            reason: str | None = "no answer yet"
+            while reason and not stop.wait(_POLL_S):
+                for part in parts:
+                    if part.process.poll() is not None:
+                        raise CannotServe(
+                            f"{part.name} could not start ({_ending(part.process.returncode)}); see above"
+                        )
+                if time.monotonic() > deadline:
+                    raise CannotServe(f"{url} was not ready within {READY_WITHIN_S:.0f} s: {reason}")
+                reason = _why_not_ready(client, url)
+
+
+def _why_not_ready(client: httpx.Client, url: str) -> str | None:
+    try:
+        answer = client.get(f"{url}/health/ready")
+    except httpx.HTTPError as error:
+        return str(error)
+    return None if answer.is_success else f"HTTP {answer.status_code}"
 
 
 def _write_run_file(data_dir: Path, urls: dict[str, str], tls_cert: str | None) -> None:

@@ -9,12 +9,14 @@ import hmac
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +29,7 @@ from catchment.store import queries
 from catchment.store.store import QueryError, Store
 
 BODY_BYTES_MAX = 1024 * 1024
+VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
 STRICT_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -40,7 +43,7 @@ class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Query string of `GET /api/tail`; `after` is the `loaded_at` of the last event seen."""
+    """Query string of `GET /api/tail`; `after` is that of the answer before, and the first call has none."""
 
     after: str = ""
     source: str = ""
@@ -83,10 +86,11 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore) -> Starlet
 
     async def tail(request: Request) -> Response:
         wanted = msgspec.convert(dict(request.query_params), TailRequest)
+        begin = wanted.after or f"{datetime.now(UTC) - VISIBLE_WITHIN:%Y-%m-%d %H:%M:%S.%f}"
         answer = await run_in_threadpool(
             request.app.state.core.store.query, queries.text("tail"), msgspec.structs.asdict(wanted)
         )
-        return _json({"rows": answer.rows})
+        return _json({"rows": answer.rows, "after": answer.rows[-1]["loaded_at"] if answer.rows else begin})
 
     async def status(request: Request) -> Response:
         core = request.app.state.core
@@ -105,6 +109,7 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore) -> Starlet
             Route("/api/tail", guard(tail)),
             Route("/api/status", guard(status)),
         ],
+        exception_handlers={HTTPException: _not_served, Exception: _defect},
     )
 
 
@@ -126,12 +131,28 @@ def _guard(token: str) -> Callable[[Handler], Handler]:
                 return _json({"error": f"the body is larger than {BODY_BYTES_MAX} bytes"}, 413)
             except (msgspec.MsgspecError, RecursionError) as error:
                 return _json({"error": f"the request is not understood: {error}"}, 400)
+            except UnicodeError as error:
+                return _json({"error": f"the request holds text that is not UTF-8: {error}"}, 400)
             except ClientDisconnect:
                 return Response(status_code=400)
 
         return guarded
 
     return guard
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    """A path or a method that is not there."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
+    reason = f"{request.method} {request.url.path[:200]} is not served here{allowed}"
+    return _json({"error": reason}, error.status_code, headers)
+
+
+async def _defect(_: Request, __: Exception) -> Response:
+    """Ours, not the asker's; Starlette raises it again behind the answer, for the log."""
+    return _json({"error": "internal error; the server's log has it"}, 500)
 
 
 class _TooLarge(Exception):

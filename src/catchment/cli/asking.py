@@ -1,4 +1,7 @@
-"""Asks the running core over its API, or opens the store itself where nothing runs."""
+"""Asks the running core over its API, or opens the store itself where nothing runs.
+
+A core that is just being started, or started again, is waited for; so is another command that has the store open.
+"""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from catchment.settings import Settings
 from catchment.store.store import Column, QueryError, Rows, Store
 from catchment.supervisor import running, trust
 
-RETRIES_MAX = 50
+WAIT_S = 10.0
 RETRY_S = 0.2
 TAIL_S = 0.25
 
@@ -25,50 +28,100 @@ class CannotAsk(Exception):
     """Why there is no answer, and what to do."""
 
 
+class _RunningCore:
+    """The API of the server that holds `data_dir`, as `run` describes it."""
+
+    def __init__(self, settings: Settings, data_dir: Path, run: dict[str, Any]) -> None:
+        self._data_dir = data_dir
+        self._client = httpx.Client(
+            base_url=run["console"],
+            headers={"authorization": f"Bearer {settings.console.token}"},
+            verify=trust(run["tls_cert"]),
+            timeout=settings.sql.seconds_max + 10,
+            trust_env=False,
+        )
+
+    def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """One call; everything that is called only reads, so it may be made again."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return _answer(self._client.request(method, path, **arguments))
+            except httpx.TimeoutException:
+                raise CannotAsk(f"no answer from {self._client.base_url} in time; see `catchment status`") from None
+            except httpx.TransportError as error:
+                if running(self._data_dir) is None:
+                    raise CannotAsk(f"the server on {self._data_dir} has stopped meanwhile") from None
+                if time.monotonic() > deadline:
+                    raise CannotAsk(f"no answer from {self._client.base_url}: {error}") from None
+            time.sleep(RETRY_S)
+
+    def close(self) -> None:
+        self._client.close()
+
+
 def ask(settings: Settings, data_dir: Path, query: str) -> Rows:
     """The answer to a query."""
-    run = running(data_dir)
-    if run is not None:
-        with _client(settings, run) as client:
-            answer = _request(client, "POST", "/api/sql", json={"query": query})
+    with _running_core(settings, data_dir) as core:
+        if core is not None:
+            answer = core.request("POST", "/api/sql", json={"query": query})
             return Rows([Column(**column) for column in answer["columns"]], answer["rows"])
     with _opened(settings, data_dir) as (store, _, _):
         try:
             return store.query(query)
-        except QueryError as error:
+        except (QueryError, UnicodeError) as error:
             raise CannotAsk(str(error)) from None
 
 
 def follow(settings: Settings, data_dir: Path, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Events as they become visible, for ever."""
-    run = running(data_dir)
-    if run is None:
-        raise CannotAsk(f"nothing runs on {data_dir}; start it with `catchment serve --data-dir {data_dir}`")
+    """Events as they become visible, until the server stops."""
     after = ""
-    with _client(settings, run) as client:
+    with _running_core(settings, data_dir) as core:
+        if core is None:
+            raise CannotAsk(f"nothing runs on {data_dir}; start it with `catchment serve --data-dir {data_dir}`")
         while True:
-            for event in _request(client, "GET", "/api/tail", params=filters | {"after": after})["rows"]:
-                after = event["loaded_at"]
-                yield event
+            answer = core.request("GET", "/api/tail", params=filters | {"after": after})
+            after = answer["after"]
+            yield from answer["rows"]
             time.sleep(TAIL_S)
 
 
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
     """What `/api/status` tells, and where it runs (`running` is None if it does not)."""
-    run = running(data_dir)
-    if run is not None:
-        with _client(settings, run) as client:
-            found: dict[str, Any] = _request(client, "GET", "/api/status")
-            return {"running": run} | found
+    with _running_core(settings, data_dir) as core:
+        if core is not None:
+            found = core.request("GET", "/api/status")
+            return {"running": running(data_dir)} | found
     with _opened(settings, data_dir) as (store, log, loader):
         return {"running": None} | overview(store, log, loader, data_dir)
 
 
 @contextmanager
+def _running_core(settings: Settings, data_dir: Path) -> Iterator[_RunningCore | None]:
+    """The core of the server that holds `data_dir`; None if there is none."""
+    deadline = time.monotonic() + WAIT_S
+    while (run := running(data_dir)) == {}:  # it says where it listens once it is ready
+        if time.monotonic() > deadline:
+            raise CannotAsk(f"the server on {data_dir} is just starting or stopping; try again in a moment")
+        time.sleep(RETRY_S)
+    if run is None:
+        yield None
+        return
+    core = _RunningCore(settings, data_dir, run)
+    try:
+        yield core
+    finally:
+        core.close()
+
+
+@contextmanager
 def _opened(settings: Settings, data_dir: Path) -> Iterator[tuple[Store, LogReader, Loader]]:
     """The store of a stopped server, with everything loaded that its log still held."""
-    if not wiring.claim_core(data_dir):
-        raise CannotAsk(f"another process has the store of {data_dir} open; try again when it is done")
+    deadline = time.monotonic() + WAIT_S
+    while not wiring.claim_core(data_dir):
+        if time.monotonic() > deadline:
+            raise CannotAsk(f"another process has the store of {data_dir} open; try again when it is done")
+        time.sleep(RETRY_S)
     store, log = wiring.open_store(settings, data_dir), wiring.log_reader(settings, data_dir)
     try:
         loader = Loader(log, store, settings.loader)
@@ -79,31 +132,11 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[tuple[Store, LogRead
         store.close()
 
 
-def _client(settings: Settings, run: dict[str, Any]) -> httpx.Client:
-    url = run.get("console")
-    if not url:
-        raise CannotAsk("the server is just starting or stopping; try again in a moment")
-    return httpx.Client(
-        base_url=url,
-        headers={"authorization": f"Bearer {settings.console.token}"},
-        verify=trust(run.get("tls_cert")),
-        timeout=settings.sql.seconds_max + 10,
-        trust_env=False,
-    )
-
-
-def _request(client: httpx.Client, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-    """One call; a core that is being started again is waited for."""
-    for _ in range(RETRIES_MAX):
-        try:
-            response = client.request(method, path, **arguments)
-        except httpx.ConnectError:
-            time.sleep(RETRY_S)
-            continue
-        except httpx.HTTPError as error:
-            raise CannotAsk(f"no answer from {client.base_url}: {error}") from None
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    try:
         answer: dict[str, Any] = response.json()
-        if response.is_success:
-            return answer
+    except ValueError:
+        answer = {"error": f"{response.url} answered HTTP {response.status_code}, and not in JSON"}
+    if not response.is_success or "error" in answer:
         raise CannotAsk(answer.get("error", f"HTTP {response.status_code}"))
-    raise CannotAsk(f"nothing answers at {client.base_url}; see `catchment status`")
+    return answer

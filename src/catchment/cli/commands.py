@@ -1,30 +1,46 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong."""
 
+import io
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
+from rich.text import Text
 
 from catchment import __version__, config, processes
 from catchment.cli import asking, keys, report
-from catchment.settings import Settings
+from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe, serve
 
 DataDir = Annotated[
     Path, Parameter(env_var="CATCHMENT_DATA_DIR", help="Folder with catchment.toml, the log and the store.")
 ]
 Format = Literal["table", "json", "csv", "ndjson"]
+# A query may begin with a comment: `-- like this`.
+Query = Annotated[str, Parameter(allow_leading_hyphen=True)]
 DEFAULT_DATA_DIR = Path("data")
 
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def _usage_error(error: CycloptsError) -> Text:
+    command = " ".join(("catchment", *(error.command_chain or ())))
+    return Text(f"{error}\nSee `{command} --help`.", style="red")
+
+
 app = App(
-    name="catchment", version=__version__, help="Self-hosted event collector: Moesif, Batch.com and Moloco in, SQL out."
+    name="catchment",
+    version=__version__,
+    help="Self-hosted event collector: Moesif, Batch.com and Moloco in, SQL out.",
+    error_console=errors,
+    error_formatter=_usage_error,
 )
 config_app = App(name="config", help="Look at the configuration.")
 app.command(config_app)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command(name="serve")
@@ -46,19 +62,26 @@ def serve_command(
 
     Parameters
     ----------
-    host, port
-        Where SDKs send to; port 0 takes a free one.
-    console_host, console_port
-        Where the console and its API listen.
+    host
+        Address that SDKs send to.
+    port
+        Port that SDKs send to; 0 takes a free one.
+    console_host
+        Address of the console and its API.
+    console_port
+        Port of the console and its API; 0 takes a free one.
     workers
-        Edge processes.
-    tls_cert, tls_key
-        Certificate and key (PEM) for HTTPS on both ports.
+        Edge processes that share the SDKs' port.
+    tls_cert
+        Certificate chain (PEM) for HTTPS on both ports; wants --tls-key.
+    tls_key
+        Private key (PEM) of the certificate.
     """
     first = config.ensure_file(data_dir)
     ingest = {"host": host, "port": port, "workers": workers}
     ingest |= {"tls_cert": _absolute(tls_cert), "tls_key": _absolute(tls_key)}
-    settings = config.load(data_dir, {"ingest": ingest, "console": {"host": console_host, "port": console_port}})
+    overrides = {"ingest": ingest, "console": {"host": console_host, "port": console_port}}
+    settings = config.load(data_dir, overrides, with_files=True)
     if first:
         errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
     return serve(
@@ -92,19 +115,20 @@ def keys_command(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["table
         report.print_json(found)
     else:
         report.print_keys(found)
+        report.print_token(found)
     return 0
 
 
 @config_app.command(name="check")
 def config_check(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Read the configuration and name every mistake at once."""
-    settings = config.load(data_dir)
+    settings = config.load(data_dir, with_files=True)
     print(f"{data_dir / config.FILE_NAME} is sound: {', '.join(settings.apps)}")
     return 0
 
 
 @app.command
-def sql(query: str, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = "table") -> int:
+def sql(query: Query, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = "table") -> int:
     """Answer one read-only SQL query, whether Catchment runs or not.
 
     Parameters
@@ -122,9 +146,9 @@ def sql(query: str, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = "t
 def tail(
     *,
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    source: str = "",
-    name: str = "",
-    user_id: str = "",
+    source: Literal["moesif", "batch", "moloco"] | None = None,
+    name: str | None = None,
+    user_id: str | None = None,
     format: Literal["text", "ndjson"] = "text",
 ) -> int:
     """Print events as they arrive, until Ctrl-C.
@@ -132,23 +156,32 @@ def tail(
     Parameters
     ----------
     source
-        Only `moesif`, `batch` or `moloco`.
+        Only events of this source.
     name
         Only events of this name.
     user_id
         Only events of this user.
+    format
+        `ndjson` is an object on each line.
     """
     filters = {"source": source, "name": name, "user_id": user_id}
-    for event in asking.follow(config.load(data_dir), data_dir, filters):
+    given = {key: value for key, value in filters.items() if value is not None}
+    for event in asking.follow(config.load(data_dir), data_dir, given):
         report.print_event(event, format)
     return 0
 
 
 @app.command
 def status(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["text", "json"] = "text") -> int:
-    """Tell keys, rates, lag and disk."""
+    """Tell keys, rates, lag and disk.
+
+    Parameters
+    ----------
+    format
+        `json` is one object, with all figures in full.
+    """
     settings = config.load(data_dir)
-    found: dict[str, Any] = asking.status(settings, data_dir)
+    found = asking.status(settings, data_dir)
     if format == "json":
         report.print_json(found)
     else:
@@ -160,6 +193,9 @@ def main() -> None:
     """The entry point."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an event may hold what the terminal's encoding has not
     sys.exit(run(sys.argv[1:]))
 
 
@@ -167,22 +203,29 @@ def run(arguments: list[str]) -> int:
     """Runs one command; every failure that a person can mend is a sentence, not a traceback."""
     try:
         code = app(arguments, result_action="return_value")
-        return code if isinstance(code, int) else 0
+        sys.stdout.flush()
     except config.ConfigError as error:
-        errors.print(str(error), style="red")
-        return 2
+        return _failed(str(error), 2)
     except (CannotServe, asking.CannotAsk) as error:
-        errors.print(str(error), style="red")
-        return 1
+        return _failed(str(error), 1)
+    except StoreError as error:
+        return _failed(f"the store fails: {error}", 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; what is left goes nowhere
         return 0
+    except OSError as error:
+        return _failed(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+    except UnicodeError as error:
+        return _failed(f"there is text that is not UTF-8: {error}", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(sentence: str, code: int) -> int:
+    errors.print(sentence, style="red")
+    return code
 
 
 def _absolute(path: Path | None) -> str | None:
     return str(path.resolve()) if path else None
-
-
-__all__ = ["Settings", "main", "run"]

@@ -1,4 +1,8 @@
-"""What a person, or a script, gets to see."""
+"""What a person, or a script, gets to see.
+
+Events are strangers' text. For a person (`table`, `text`) their control characters are shown, not obeyed; for a script
+(`json`, `csv`, `ndjson`) every character stays what it is.
+"""
 
 import csv
 import json
@@ -6,43 +10,62 @@ import shlex
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from catchment.cli import keys
 from catchment.settings import Settings
 from catchment.store.store import Rows
 
-console = Console(highlight=False, soft_wrap=True)
+TABLE_CHARS_MIN = 11  # of a column with its borders; in a terminal too narrow for that, rows become lists
+_PIPE_CHARS_MAX = 10_000
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_LINE_CONTROLS = _CONTROLS | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_CELL_CONTROLS = _LINE_CONTROLS | {ord("\n"): "\n"}
+
+
+class _Console(Console):
+    """Prints text as it is: no markup, no emoji codes."""
+
+    def __init__(self, *, width: int | None = None) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = _Console()
 
 
 def welcome(settings: Settings, ingest_url: str, console_url: str, data_dir: Path) -> None:
     """What `serve` prints: addresses, keys, and one call per vendor to paste."""
     found = keys.of_apps(settings)
     console.print()
-    console.print("[bold]Catchment is running.[/bold] Ctrl-C stops it; nothing accepted is lost.")
+    console.print(Text("Catchment is running.", "bold"), "Ctrl-C stops it; nothing accepted is lost.")
     console.print()
     console.print(f"  ingest   {ingest_url}")
-    console.print(f"  console  {console_url}   token {escape(settings.console.token)}")
-    console.print(f"  data     {escape(str(data_dir))}")
+    console.print(f"  console  {console_url}   token {settings.console.token}")
+    console.print(f"  data     {data_dir}")
     console.print()
     print_keys(found)
     console.print("Send an event as each vendor's client would:")
     console.print()
     for command in curl_commands(found[0], ingest_url, insecure=bool(settings.ingest.tls_cert)):
-        sys.stdout.write(command + "\n\n")
+        console.print(command + "\n")
     console.print("Then ask for it:")
     console.print()
-    folder = shlex.quote(str(data_dir))
-    query = shlex.quote("SELECT time, source, name, user_id FROM events")
-    sys.stdout.write(f"{shlex.quote(_program())} sql {query} --data-dir {folder}\n\n")
-    sys.stdout.flush()
+    query = shlex.quote("SELECT time, source, name, user_id FROM events ORDER BY received_at DESC LIMIT 5")
+    console.print(f"{_program()} sql {query} --data-dir {shlex.quote(str(data_dir))}\n")
 
 
 def _program() -> str:
-    return sys.argv[0] if Path(sys.argv[0]).name == "catchment" else "catchment"
+    """How this program was called, for the shell."""
+    if Path(sys.argv[0]).name == "catchment":
+        return shlex.quote(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m catchment"
 
 
 def curl_commands(app: dict[str, Any], ingest_url: str, *, insecure: bool) -> list[str]:
@@ -57,11 +80,13 @@ def curl_commands(app: dict[str, Any], ingest_url: str, *, insecure: bool) -> li
         }
         header = f"X-Moesif-Application-Id: {app['moesif']['application_id']}"
         commands.append((f"{ingest_url}/v1/actions", header, action))
-    if app["batch"] and app["batch"]["live"]:
+    batch_key = app["batch"] and (app["batch"]["live"] or app["batch"]["dev"] or app["batch"]["sdk"])
+    if batch_key:
         events = {"events": [{"name": "ue.added_to_cart", "label": "shoes", "attributes": {"sub_category": "boots"}}]}
         header = f"X-Authorization: {app['batch']['rest_api_key']}"
-        commands.append((f"{ingest_url}/1.0/{app['batch']['live']}/events/users/12345", header, events))
-    if app["moloco"]:
+        url = f"{ingest_url}/1.0/{quote(batch_key, safe='')}/events/users/12345"
+        commands.append((url, header, events))
+    if app["moloco"] and app["moloco"]["api_key"]:
         event = {"event_type": "HOME", "channel_type": "SITE", "timestamp": "1617870506121", "user_id": "12345"}
         header = f"x-api-key: {app['moloco']['api_key']}"
         url = f"{ingest_url}/rmp/event/v1/platforms/{app['moloco']['platform']}/userevents"
@@ -78,11 +103,18 @@ def curl_commands(app: dict[str, Any], ingest_url: str, *, insecure: bool) -> li
 def print_keys(found: list[dict[str, Any]]) -> None:
     """The keys as an aligned list for each application."""
     for app in found:
-        console.print(f"  [bold]{app['app']}[/bold]")
+        console.print(Text(f"  {app['app']}", "bold"))
         for vendor in ("moesif", "batch", "moloco"):
             for name, value in (app[vendor] or {}).items():
                 if value:
-                    console.print(f"    {vendor:<7}{name:<16}{escape(value)}")
+                    console.print(f"    {vendor:<7}{name:<16}{value}")
+    console.print()
+
+
+def print_token(found: list[dict[str, Any]]) -> None:
+    """The console's token, below the keys."""
+    console.print(Text("  console", "bold"))
+    console.print(f"    {'token':<23}{found[0]['console']['token']}")
     console.print()
 
 
@@ -98,11 +130,32 @@ def print_rows(answer: Rows, style: str) -> None:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_cell(row[name]) for name in names] for row in answer.rows)
+    elif sys.stdout.isatty() and console.width < TABLE_CHARS_MIN * len(names):
+        _print_lists(answer)
     else:
-        table = Table(*[escape(name) for name in names], header_style="bold")
-        for row in answer.rows:
-            table.add_row(*[escape(_cell(row[name])) for name in names])
-        Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(table)
+        _print_table(answer)
+
+
+def _print_table(answer: Rows) -> None:
+    table = Table(header_style="bold")
+    for column in answer.columns:
+        table.add_column(_text(column.name), overflow="fold")
+    for row in answer.rows:
+        table.add_row(*[_text(_cell(row[column.name])) for column in answer.columns])
+    _Console(width=None if sys.stdout.isatty() else _PIPE_CHARS_MAX).print(table, soft_wrap=False)
+
+
+def _print_lists(answer: Rows) -> None:
+    """One row after the other, a line for each column."""
+    for number, row in enumerate(answer.rows, 1):
+        console.print(Text(f"row {number}", "bold"))
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column(overflow="fold")
+        for column in answer.columns:
+            table.add_row(_text(column.name), _text(_cell(row[column.name])))
+        console.print(table, soft_wrap=False)
+    console.print("1 row" if len(answer.rows) == 1 else f"{len(answer.rows)} rows")
 
 
 def print_json(value: object) -> None:
@@ -115,14 +168,18 @@ def print_event(event: dict[str, Any], style: str) -> None:
     if style == "ndjson":
         sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
     else:
-        who = event["user_id"] or event["anonymous_id"] or "-"
-        late = " [yellow]late[/yellow]" if event["late"] else ""
-        status = f" {event['status']}" if event["status"] is not None else ""
-        properties = escape(json.dumps(event["properties"], ensure_ascii=False))
-        console.print(
-            f"[dim]{event['time'][:23]}[/dim] {event['source']:<6} [bold]{escape(event['name'])}[/bold]{status}"
-            f" [cyan]{escape(who)}[/cyan]{late} [dim]{properties}[/dim]"
+        line = Text.assemble(
+            (event["time"][:23], "dim"),
+            f" {event['source']:<6} ",
+            (_one_line(event["name"]), "bold"),
+            f" {event['status']}" if event["status"] is not None else "",
+            " ",
+            (_one_line(event["user_id"] or event["anonymous_id"] or "-"), "cyan"),
+            (" late", "yellow") if event["late"] else "",
+            " ",
+            (_one_line(json.dumps(event["properties"], ensure_ascii=False)), "dim"),
         )
+        console.print(line)
     sys.stdout.flush()
 
 
@@ -135,17 +192,17 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     )
     console.print(f"lag      {behind}")
     if loader["failing_for_seconds"] is not None:
-        console.print(
-            f"[red]store    fails for {loader['failing_for_seconds']} s: {escape(loader['last_error'])}[/red]"
-        )
+        console.print(f"store    fails for {loader['failing_for_seconds']} s: {loader['last_error']}", style="red")
     sizes = [f"{part} {_size(disk[f'{part}_bytes'])}" for part in ("log", "store", "free")]
     console.print(f"disk     {', '.join(sizes)}")
     console.print()
-    table = Table("app", "source", "events / min", "events / h", "events", "rejections", header_style="bold")
+    table = Table("app", "source", header_style="bold")
+    for name in ("events / min", "events / h", "events", "rejections"):
+        table.add_column(name, justify="right")
     for rate in found["rates"]:
         numbers = (rate["events_last_minute"], rate["events_last_hour"], rate["events"], rate["rejections"])
         table.add_row(rate["app"] or "(no key)", rate["source"], *[f"{number:,}" for number in numbers])
-    console.print(table if found["rates"] else "Nothing has arrived yet.")
+    console.print(table if found["rates"] else "Nothing has arrived yet.", soft_wrap=False)
     console.print()
     print_keys(apps)
 
@@ -154,6 +211,14 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _text(value: str) -> Text:
+    return Text(value.translate(_CELL_CONTROLS))
+
+
+def _one_line(value: str) -> str:
+    return value.translate(_LINE_CONTROLS)
 
 
 def _size(size: int) -> str:

@@ -1,4 +1,5 @@
--- Events that became visible after a moment, oldest first; every filter may be ''. Without `after`, the last few.
+-- Events that became visible after a moment, oldest first; every filter may be ''. Without `after`, the last ten.
+-- All rows of one insert have the same `loaded_at`, so a page never ends in the middle of one (WITH TIES).
 SELECT loaded_at, time, app, source, kind, name, user_id, anonymous_id, event_id, late, status, properties
 FROM
 (
@@ -8,7 +9,9 @@ FROM
         AND ({source:String} = '' OR source = {source:String})
         AND ({name:String} = '' OR name = {name:String})
         AND ({user_id:String} = '' OR user_id = {user_id:String})
-    ORDER BY loaded_at DESC
-    LIMIT if({after:String} = '', 10, 10000)
+    ORDER BY
+        if({after:String} = '', -1, 1) * toUnixTimestamp64Micro(loaded_at),
+        if({after:String} = '', -toUnixTimestamp64Micro(received_at), 0)
+    LIMIT if({after:String} = '', 10, 10000) WITH TIES
 )
 ORDER BY loaded_at, received_at
