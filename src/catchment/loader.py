@@ -20,6 +20,8 @@ from catchment.settings import Loader as LoaderSettings
 from catchment.store.store import Store, StoreError
 
 POLL_S_MIN, POLL_S_MAX = 0.01, 0.08  # the longer nothing came, the seldomer it looks
+REST = 5  # between inserts that do not fill a batch, it rests until the insert took a fifth of the time ...
+GATHER_S_MAX = 0.5  # ... but no longer than this, or events would not be visible within a second
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 DRAIN_S_MAX = 20.0
 SINGLE_LINE_TRIES = 3
@@ -51,13 +53,12 @@ class Loader:
 
     def run(self, stop: threading.Event) -> None:
         """Loads until `stop` is set, then for a bounded time what is still in the log."""
-        interval_s = self._settings.interval_ms_min / 1000
         poll_s = POLL_S_MIN
         while not stop.is_set():
             started = time.monotonic()
-            if self._step_or_note(stop):
+            if loaded := self._step_or_note(stop):
                 poll_s = POLL_S_MIN
-                stop.wait(max(0.0, started + interval_s - time.monotonic()))
+                stop.wait(self._rest_s(loaded, time.monotonic() - started))
             else:
                 stop.wait(poll_s)
                 poll_s = min(poll_s * 2, POLL_S_MAX)
@@ -65,7 +66,14 @@ class Loader:
         while time.monotonic() < deadline and self._step_or_note(stop):
             pass
 
-    def _step_or_note(self, stop: threading.Event) -> bool:
+    def _rest_s(self, loaded: int, took_s: float) -> float:
+        """How long to let lines gather after an insert: not at all while there is a backlog."""
+        if loaded >= self._settings.batch_bytes_max:
+            return 0.0
+        interval_s = self._settings.interval_ms_min / 1000
+        return max(interval_s, min(took_s * REST, GATHER_S_MAX)) - took_s
+
+    def _step_or_note(self, stop: threading.Event) -> int:
         """`step`, but whatever goes wrong with the log, or was not thought of, ends one attempt and not the loading."""
         try:
             return self.step(stop)
@@ -73,21 +81,22 @@ class Loader:
             logger.exception("loader: an attempt failed; the next one follows")
             self._note_failure(error)
             stop.wait(RETRY_S_MAX)
-            return False
+            return 0
 
-    def step(self, stop: threading.Event | None = None) -> bool:
-        """Loads one batch; False if there was none, or if the store fails and `stop` is set."""
+    def step(self, stop: threading.Event | None = None) -> int:
+        """Loads one batch and gives its bytes, at least 1; 0 if there was none, or if the store fails and `stop` is
+        set."""
         batch = self._log.read(self._settings.batch_bytes_max)
         if batch is None:
             self.progress.caught_up_at = time.time()
-            return False
+            return 0
         if batch.lines and not self._insert_patiently(batch.lines, stop):
-            return False
+            return 0
         self._log.commit(batch)
         self.progress.failing_since = None
         self.progress.batches += 1
         self.progress.bytes += len(batch.lines)
-        return True
+        return max(1, len(batch.lines))
 
     def _insert_patiently(self, lines: bytes, stop: threading.Event | None) -> bool:
         delay = RETRY_S_MIN

@@ -131,6 +131,13 @@ def encode_lines(records: list[Any]) -> bytes:
 
 
 EMPTY_OBJECT_MARK = "%7B%7D"
+LEAVES_MAX = 1000
+PATH_CHARS_MAX = 1000
+DEPTH_MAX = 64
+
+
+class TooManyLeaves(ValueError):
+    """A profile update is larger or deeper than a profile may be; the text says where it goes over which bound."""
 
 
 def profile_leaves(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -139,6 +146,9 @@ def profile_leaves(document: dict[str, Any]) -> list[tuple[str, str]]:
     `null` members are left out, for null means "not given". Arrays are leaves: they replace each other whole. Keys are
     joined by `.`, with `%` and `.` inside a key written `%25` and `%2E`. An object that is empty, or of
     nulls only, becomes a leaf of its own below its path, so that it replaces a scalar but erases no sibling.
+
+    Raises `TooManyLeaves` over `LEAVES_MAX` leaves, `PATH_CHARS_MAX` characters of a path, or `DEPTH_MAX` levels: a
+    path is stored with each of its leaves, and folding compares the leaves of a profile.
     """
     leaves: list[tuple[str, str]] = []
     pending: list[tuple[str, dict[str, Any]]] = [("", document)]
@@ -148,6 +158,11 @@ def profile_leaves(document: dict[str, Any]) -> list[tuple[str, str]]:
             if value is None:
                 continue
             path = prefix + key.replace("%", "%25").replace(".", "%2E")
+            if len(path) > PATH_CHARS_MAX or path.count(".") >= DEPTH_MAX or len(leaves) >= LEAVES_MAX:
+                raise TooManyLeaves(
+                    f"a profile update has at most {LEAVES_MAX} values, {DEPTH_MAX} levels and {PATH_CHARS_MAX}"
+                    f" characters in a path; it goes over at {path[:80]!r}"
+                )
             if not isinstance(value, dict):
                 leaves.append((path, msgspec.json.encode(value).decode()))
             elif any(member is not None for member in value.values()):

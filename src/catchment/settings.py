@@ -35,7 +35,9 @@ class Ingest(Section):
     )
     tls_cert: str | None = Field(None, description="Certificate chain (PEM) for HTTPS on both ports.")
     tls_key: str | None = Field(None, description="Private key (PEM) of the certificate.")
-    connections_max: int = Field(1024, ge=1, le=65536, description="Requests one edge process works on at a time.")
+    connections_max: int = Field(
+        4096, ge=1, le=65536, description="Connections one edge process serves at a time, idle ones too; more wait."
+    )
     trusted_proxies: list[str] = Field(
         default_factory=list,
         description="Peers whose `X-Forwarded-For` is believed: IP addresses or networks.",
@@ -102,6 +104,7 @@ class Limits(Section):
     moesif_events_batch_bytes_max: int = Field(12 * MIB, ge=1024, description="Body of `/v1/events/batch`.")
     moesif_actions_batch_bytes_max: int = Field(15 * MIB, ge=1024, description="Body of `/v1/actions/batch`.")
     moesif_profiles_batch_bytes_max: int = Field(12 * MIB, ge=1024, description="Body of `/v1/users/batch`.")
+    moesif_batch_elements_max: int = Field(50_000, ge=1, description="Elements of one Moesif batch.")
     batch_body_bytes_max: int = Field(16 * MIB, ge=1024, description="Body of a Batch request.")
     batch_events_max: int = Field(1000, ge=1, description="Events of one Batch request over all users.")
     batch_event_name_chars_max: int = Field(64, ge=1, description="Characters of a Batch event name after `ue.`.")

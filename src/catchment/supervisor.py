@@ -27,6 +27,7 @@ import httpx
 
 from catchment.log.disk import LocalDisk
 from catchment.settings import Settings
+from catchment.wiring import PARENT_PID
 
 LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
@@ -232,6 +233,7 @@ def _absolute(file: str | None) -> str | None:
 def _environment(settings: Settings, addresses: dict[str, tuple[str, int]]) -> dict[str, str]:
     """What the parts must know beyond the file: the values that the command line gave."""
     given: dict[str, object] = {
+        PARENT_PID: os.getpid(),
         "CATCHMENT_INGEST__HOST": addresses["ingest"][0],
         "CATCHMENT_INGEST__PORT": addresses["ingest"][1],
         "CATCHMENT_INGEST__WORKERS": settings.ingest.workers,

@@ -29,6 +29,7 @@ from catchment.store.store import Store
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
 CORE_LOCK = "core.lock"
+PARENT_PID = "CATCHMENT_PARENT_PID"
 _PARENT_CHECK_S = 0.5
 
 
@@ -43,10 +44,10 @@ def dialects(settings: Settings) -> tuple[Dialect, ...]:
     )
 
 
-def edge_app(data_dir: Path) -> Any:
-    """The `EdgeApp` of one edge process, made inside it."""
+def edge_app(data_dir: Path, parent: int) -> Any:
+    """The `EdgeApp` of one edge process, made inside it; `parent` is the process that it was forked from."""
+    exit_with_parent(parent)
     settings = config.load(data_dir)
-    exit_with_parent()
 
     def open_log(loop: AbstractEventLoop) -> LogWriter:
         return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
@@ -85,13 +86,16 @@ def claim_core(data_dir: Path) -> bool:
     return LocalDisk().try_lock(data_dir / CORE_LOCK) is not None
 
 
-def exit_with_parent() -> None:
-    """Ends this process, in order, when the one that started it is gone: an orphan would hold the port."""
-    parent = os.getppid()
+def exit_with_parent(parent: int | None = None) -> None:
+    """Ends this process, in order, when the one that started it is gone: an orphan would hold the port.
+
+    The parent tells who it is, through `PARENT_PID` or the argument: it may have gone before this process could look.
+    """
+    expected = parent or int(os.environ.get(PARENT_PID) or os.getppid())
 
     def watch() -> None:
         while not done.wait(_PARENT_CHECK_S):
-            if os.getppid() != parent:
+            if os.getppid() != expected:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 

@@ -14,6 +14,13 @@ from tests.conftest import AppOf, until
 ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
 NOON = "2026-01-02T12:00:00"
 CALL = {"request": {"time": "2026-01-02T03:04:05.678Z", "uri": "https://x/y?q=1", "verb": "GET", "headers": {}}}
+
+
+def nested(levels: int) -> Any:
+    """An object in an object in an object."""
+    return {"a": nested(levels - 1)} if levels else 1
+
+
 MOESIF_OK: dict[str, Any] = {
     "/v1/actions": ACTION,
     "/v1/actions/batch": [ACTION, ACTION],
@@ -67,9 +74,63 @@ class TestMoesif:
         assert app.moesif("/v1/actions", body, **{"Content-Encoding": encoding}).status_code == 201
 
     @pytest.mark.parametrize(
+        "body",
+        [
+            {"session_token": "t", "response": 5, "request": {}},
+            {"request": {"headers": ["authorization"]}},
+            {"request": {"headers": {"Authorization": 7}}},
+            {"session_token": "t", "request": {"headers": {"Cookie": {"a": ["top-secret"]}}}, "response": [1]},
+        ],
+    )
+    def test_an_action_may_carry_anything_where_an_api_call_has_its_headers(self, app: AppOf, body: Any) -> None:
+        assert app.moesif("/v1/actions", {"action_name": "A"} | body).status_code == 201
+        assert app.moesif("/v1/users", {"user_id": "u"} | body | {"request": 5}).status_code == 201
+        [row] = app.events(1)
+        assert "top-secret" not in str(row)
+
+    def test_a_credential_does_not_hide_behind_a_second_member_or_in_a_profile(self, app: AppOf) -> None:
+        action = '{"action_name":"A","session_token":"top-secret","session_token":null,"request":{}}'
+        call = '{"session_token":"top-secret","session_token":null,"request":' + json.dumps(CALL["request"]) + "}"
+        user = {"user_id": "u", "request": {"headers": {"cookie": "top-secret", "accept": "x"}}}
+        assert app.moesif("/v1/actions", action).status_code == 201
+        assert app.moesif("/v1/events", call).status_code == 201
+        assert app.moesif("/v1/users", user).status_code == 201
+        assert "top-secret" not in str(app.events(2))
+        query = "SELECT * FROM users WHERE app = {app:String} AND toString(profile) != '{}'"
+        [row] = app.server.rows_when(1, query, app=app.name)
+        assert row["profile"]["request"]["headers"]["accept"] == "x"
+        assert "top-secret" not in str(row)
+
+    def test_a_batch_of_too_many_elements_is_refused(self, app: AppOf) -> None:
+        answer = app.moesif("/v1/users/batch", b"[" + b"0," * 50_001 + b"0]")
+        assert (answer.status_code, moesif_error(answer)["code"]) == (413, "payload_too_large")
+
+    def test_records_that_would_not_fit_the_log_at_once_are_refused_for_good(self, app: AppOf) -> None:
+        body = json.dumps([ACTION | {"action_name": "A" * 200}] * 50_000)
+        answer = app.moesif("/v1/actions/batch", body, **{"User-Agent": "u" * 5000})
+        assert (answer.status_code, moesif_error(answer)["code"]) == (413, "payload_too_large")
+
+    def test_a_refused_body_is_looked_through_only_as_far_as_it_is_kept(self, app: AppOf) -> None:
+        body = b'["session_token":"' + b"x" * (14 << 20)
+        compressed = gzip.compress(body, 1)
+        answer = app.moesif("/v1/actions/batch", compressed, **{"Content-Encoding": "gzip"})
+        assert answer.status_code == 400
+        [kept] = app.rejections(1)
+        assert kept["payload"].startswith('["session_token":"hash:')
+        assert kept["payload_bytes"] == len(body)
+
+    @pytest.mark.parametrize(
         ("encoding", "body"),
-        [("gzip", b"{}"), ("gzip", gzip.compress(b"{}" * 99)[:-9]), ("deflate", b"\x00"), ("br", b"{}"), ("gzip", b"")],
-        ids=["not gzip", "cut", "not deflate", "unsupported", "empty"],
+        [
+            ("gzip", gzip.compress(b"") * 50),
+            ("gzip, gzip, gzip", b"{}"),
+            ("gzip", b"{}"),
+            ("gzip", gzip.compress(b"{}" * 99)[:-9]),
+            ("deflate", b"\x00"),
+            ("br", b"{}"),
+            ("gzip", b""),
+        ],
+        ids=["many members", "many codings", "not gzip", "cut", "not deflate", "unsupported", "empty"],
     )
     def test_refuses_a_body_that_is_not_what_its_encoding_says(self, app: AppOf, encoding: str, body: bytes) -> None:
         answer = app.moesif("/v1/actions", body, **{"Content-Encoding": encoding})
@@ -99,7 +160,7 @@ class TestMoesif:
             ("/v1/actions", b"", "malformed_json", "$"),
             ("/v1/actions", b'{"action_name":"\xff","request":{}}', "malformed_json", "$"),
             ("/v1/actions", b'{"x":"\xff","action_name":"A","request":{}}', "malformed_json", "$"),
-            ("/v1/actions/batch", b"[" * 100_000, "invalid_field", "$[0]"),
+            ("/v1/actions/batch", b"[" * 100_000, "malformed_json", "$"),
             ("/v1/actions", b'{"action_name":"A","request":{},"x":' + b"[" * 100_000, "malformed_json", "$"),
             ("/v1/actions", [], "invalid_field", "$"),
             ("/v1/actions", {}, "missing_field", "$.action_name"),
@@ -127,6 +188,10 @@ class TestMoesif:
             ("/v1/users", {"user_id": ""}, "missing_field", "$.user_id"),
             ("/v1/users", {"user_id": "u", "metadata": "m"}, "invalid_field", "$.metadata"),
             ("/v1/users/batch", [{"user_id": "u"}, {"company_id": "c"}], "missing_field", "$[1].user_id"),
+            ("/v1/users", {"user_id": "u", "metadata": {str(n): n for n in range(2000)}}, "invalid_field", "$"),
+            ("/v1/users", {"user_id": "u", "metadata": {"x" * 2000: 1}}, "invalid_field", "$"),
+            ("/v1/users", {"user_id": "u", "metadata": nested(100)}, "invalid_field", "$"),
+            ("/v1/users/batch", [{"user_id": "u"}, {"user_id": "u", "campaign": nested(100)}], "invalid_field", "$[1]"),
         ],
     )  # fmt: skip
     def test_refuses_with_the_path_of_the_fault_and_keeps_the_refusal(

@@ -193,6 +193,16 @@ async def test_a_damaged_group_is_reported_kept_and_stepped_over(
     await again.close()
     assert drain(segments.reader()) == [line(4)]
     assert path.exists(), "what could not be read is never deleted"
+    [note] = path.parent.glob("*.damaged")
+    assert note.name.startswith(path.name)
+
+
+async def test_other_folders_beside_the_log_are_left_alone(segments: Segments) -> None:
+    (segments.root / "lost+found").mkdir(parents=True)
+    writer = segments.writer()
+    await writer.append(line(1))
+    await writer.close()
+    assert drain(segments.reader()) == [line(1)]
 
 
 async def test_a_folder_that_was_emptied_by_hand_is_read_from_the_start(

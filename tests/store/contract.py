@@ -193,10 +193,26 @@ class StoreContract:
             ("SELECT 1 WHERE 1 IN (SELECT * FROM url('http://127.0.0.1:1/'))", r"url\(\)"),
             ("WITH x AS (SELECT * FROM url('http://127.0.0.1:1/')) SELECT * FROM x", r"url\(\)"),
             ("EXPLAIN SELECT * FROM url('http://127.0.0.1:1/')", r"url\(\)"),
-            ("DESCRIBE TABLE url('http://127.0.0.1:1/')", r"url\(\)"),
+            ("DESCRIBE TABLE url('http://127.0.0.1:1/')", "DESCRIBE"),
             ("SELECT * FROM merge('system', 'processes')", r"merge\(\)"),
             ("SELECT * FROM system.processes", "system.processes"),
             ("SELECT * FROM `system`.`processes`", "processes"),
+            ("SELECT * APPLY(file) FROM (SELECT '/etc/passwd')", r"file\(\)"),
+            ("SELECT COLUMNS('.*') APPLY(x -> file(x)) FROM (SELECT '/etc/passwd')", r"file\(\)"),
+            ("SELECT arrayMap(file, ['/etc/passwd'])", r"file\(\)"),
+            ("SELECT * REPLACE(file('x') AS a) FROM (SELECT 1 AS a)", r"file\(\)"),
+            ("SELECT file('x') AS `a\nb`", r"file\(\)"),
+            ("DESCRIBE event_rows INTO OUTFILE '/tmp/catchment-out' TRUNCATE", "DESCRIBE"),
+            ("SHOW DATABASES INTO OUTFILE '/tmp/catchment-out'", "SHOW"),
+            ("EXPLAIN SELECT 1 INTO OUTFILE '/tmp/catchment-out'", "INTO OUTFILE"),
+            ("EXPLAIN AST SELECT 1", "EXPLAIN"),
+            ("SHOW TABLES WHERE throwIf(1, file('/etc/passwd'))", "SHOW"),
+            ("SHOW TABLES FROM system", "SHOW"),
+            ("SELECT ('a', 'b') IN system.build_options", "system.build_options"),
+            ("SELECT path FROM system.parts", "system.parts"),
+            ("SELECT getOSKernelVersion()", "getOSKernelVersion"),
+            ("SELECT hasColumnInTable('127.0.0.1', 'a', 'b', 'c')", "hasColumnInTable"),
+            ("SELECT editDistance(repeat('a', 20000), repeat('b', 20000))", "editDistance"),
             ("SELECT sleep(3)", "sleep"),
             ("SELECT dictGet('d', 'a', 1)", "dictGet"),
             ("", "empty"),
@@ -210,6 +226,20 @@ class StoreContract:
             store.query(sql)
         assert self.rows(store, "SELECT count() AS n FROM events") == [{"n": 1}]
 
+    def test_parameters_are_values_and_nothing_else(self, store: Store) -> None:
+        injection = {"x": "; SELECT file($$/etc/passwd$$) AS q -- "}
+        assert self.rows(store, "SELECT '%(x)s' AS y", **injection) == [{"y": "%(x)s"}]
+        assert self.rows(store, "SELECT 5 % 3 AS n, '%a' LIKE '%a' AS same", other=1) == [{"n": 2, "same": 1}]
+        with pytest.raises(QueryError, match="stand for values"):
+            store.query("SELECT * FROM {t:Identifier}", {"t": "system.processes"})
+
+    def test_events_of_all_years_do_not_make_a_partition_each(self, store: Store) -> None:
+        years = [event(str(year), time=f"{year}-06-01T00:00:00") for year in range(1970, 2200)]
+        store.insert(lines(*years))
+        [row] = self.rows(store, "SELECT count() AS n, uniqExact(_partition_id) AS partitions FROM event_rows")
+        assert row["n"] == len(years)
+        assert row["partitions"] <= 21
+
     @pytest.mark.parametrize(
         "sql",
         [
@@ -217,6 +247,14 @@ class StoreContract:
             "DESCRIBE TABLE events",
             "EXPLAIN SELECT * FROM events",
             "SELECT name FROM system.tables WHERE database = 'catchment'",
+            "SELECT * EXCEPT (payload) FROM catchment.events",
+            "(SELECT 1) INTERSECT (SELECT 1)",
+            "SELECT sum(weight) OVER (PARTITION BY app ORDER BY time) FROM events",
+            "SELECT item.id, sum(item.price) FROM events ARRAY JOIN items AS item GROUP BY item.id",
+            "SELECT properties.plan::String AS plan, count() FROM events GROUP BY plan ORDER BY 2 DESC LIMIT 3 BY plan",
+            "SELECT toDate(time) AS t, count() FROM events GROUP BY t ORDER BY t WITH FILL",
+            "SELECT user_id IN (SELECT user_id FROM users), quantiles(0.5, 0.9)(duration_ms) FROM events GROUP BY 1",
+            "SELECT profile.^metadata FROM users",
             "WITH n AS (SELECT 1 AS a) SELECT * FROM n UNION ALL SELECT number FROM numbers(3)",
             "SELECT e.name, u.profile FROM events e LEFT JOIN users u USING (app, user_id)",
             "SELECT 1 -- a comment; with a semicolon",

@@ -29,6 +29,7 @@ from catchment.dialects.dialect import (
     json_fault,
     one_line,
     require_utf8,
+    user_agent_of,
 )
 from catchment.errors import Fault, Refused
 from catchment.record import EMPTY_OBJECT, EventRecord, Record
@@ -163,7 +164,7 @@ class Batch:
     def decode(self, endpoint: str, call: Call, caller: Caller, body: bytes, arrival: Arrival) -> Decoded:
         """`endpoint` is `single` or `bulk`. Every answer has a token of its own (contract 6.3)."""
         grant: _Grant = caller.grant
-        user_agent, token = call.headers.get("user-agent"), arrival.new_id()
+        user_agent, token = user_agent_of(call), arrival.new_id()
         context = _Context(caller.app, grant.app, grant.kind, call.peer, user_agent, token, arrival, self._name_pattern)
         try:
             require_utf8(body)

@@ -16,6 +16,7 @@ import msgspec
 from catchment.errors import Fault, Refused
 from catchment.record import Record
 
+USER_AGENT_CHARS_MAX = 1024
 _FAULT_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _SKIM = msgspec.json.Decoder(msgspec.Raw)
 _MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
@@ -116,6 +117,12 @@ class Dialect(Protocol):
     def refuse(self, refused: Refused) -> Answer:
         """The vendor's error answer."""
         ...
+
+
+def user_agent_of(call: Call) -> str | None:
+    """The request's User-Agent, cut: it is repeated in every record of the request."""
+    user_agent: str | None = call.headers.get("user-agent")
+    return user_agent[:USER_AGENT_CHARS_MAX] if user_agent else None
 
 
 class JsonFault(NamedTuple):

@@ -24,6 +24,7 @@ from catchment.dialects.dialect import (
     json_fault,
     one_line,
     require_utf8,
+    user_agent_of,
 )
 from catchment.dialects.moesif_shapes import (
     FAULTS,
@@ -42,12 +43,13 @@ from catchment.dialects.moesif_shapes import (
     path_of,
 )
 from catchment.errors import Refused
-from catchment.record import EMPTY_OBJECT, EventRecord, ProfileRecord, Record, profile_leaves
+from catchment.record import EMPTY_OBJECT, EventRecord, ProfileRecord, Record, TooManyLeaves, profile_leaves
 from catchment.settings import App, Limits, MoesifApp
 
 SOURCE = "moesif"
 KEY_HEADER = "x-moesif-application-id"
 ID_CHARS_MAX = 256
+SESSION_TOKEN = b'"session_token"'
 STATUS_MAX = 999
 
 JSON_CORS = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
@@ -94,6 +96,7 @@ class _Context(NamedTuple):
     grant: _Grant
     arrival: Arrival
     now_naive: datetime
+    maybe_secret: bool  # whether the body names a place where credentials stand
 
     def late(self, time: datetime) -> bool:
         """Whether an event of this time is too old; refuses it if the application says so."""
@@ -133,6 +136,7 @@ class Moesif:
             if app.moesif
             for key in app.moesif.application_ids
         }
+        self._elements_max = limits.moesif_batch_elements_max
         self._pseudonym = pseudonym
         self._credential_headers = frozenset(name.lower() for name in credential_headers)
         names = b"|".join(re.escape(name.encode()) for name in sorted({"session_token", *self._credential_headers}))
@@ -159,13 +163,13 @@ class Moesif:
         try:
             require_utf8(body)
             body = one_line(body)
+            raws = self._elements(body) if batch else [Raw(body.strip())]
             elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
-            raws = _RAW_LIST.decode(body) if batch else [Raw(body.strip())]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _refused(error) from None
         now_naive = arrival.received_at.replace(tzinfo=None)
-        user_agent = call.headers.get("user-agent")
-        context = _Context(caller.app, call.peer, user_agent, caller.grant, arrival, now_naive)
+        secret = SESSION_TOKEN in body or b'"headers"' in body
+        context = _Context(caller.app, call.peer, user_agent_of(call), caller.grant, arrival, now_naive, secret)
         records: list[Record] = []
         for index, (element, raw) in enumerate(zip(elements, raws, strict=True)):
             try:
@@ -208,7 +212,7 @@ class Moesif:
             kind="action",
             event_id=_event_id(given_id) if given_id else context.arrival.new_id(),
             received_us=context.arrival.received_us + index,
-            payload=raw if token is None else self._redacted(raw),
+            payload=self._redacted(raw) if token is not None or context.maybe_secret else raw,
             ip=request.ip_address or context.peer,
             user_agent=request.user_agent_string or context.user_agent,
             name=action.action_name,
@@ -248,7 +252,7 @@ class Moesif:
             kind="api_call",
             event_id=_event_id(event.transaction_id) if event.transaction_id else context.arrival.new_id(),
             received_us=context.arrival.received_us + index,
-            payload=self._redacted(raw) if secret else raw,
+            payload=self._redacted(raw) if secret or _twice(raw) else raw,
             ip=request.ip_address or context.peer,
             user_agent=request_headers.user_agent,
             name=f"{request.verb} {path_of(request.uri)}",
@@ -285,24 +289,30 @@ class Moesif:
         if user.modified_time is not None:
             moment(user.modified_time, "$.modified_time")
         document = _document(raw)
+        secret = context.maybe_secret or user.session_token is not None
+        payload = Raw(msgspec.json.encode(self._redact(document))) if secret else raw
         token = document.pop("session_token", None)
         if document.get("modified_time") is None:
             document["modified_time"] = context.arrival.received_at.isoformat()
         if not document.get("ip_address"):
             document["ip_address"] = context.peer
+        try:
+            leaves = profile_leaves(document)
+        except TooManyLeaves as error:
+            raise Refused(INVALID, str(error), path="$") from None
         return ProfileRecord(
             app=context.app,
             source=SOURCE,
             kind="user",
             event_id=context.arrival.new_id(),
             received_us=context.arrival.received_us + index,
-            payload=raw if token is None else self._redacted(raw),
+            payload=payload,
             ip=document["ip_address"],
             user_agent=user.user_agent_string or context.user_agent,
             user_id=user.user_id,
             anonymous_id=user.anonymous_id,
-            session_token=self._token(token),
-            leaves=profile_leaves(document),
+            session_token=token,
+            leaves=leaves,
         )
 
     def _token(self, token: str | None) -> str | None:
@@ -329,15 +339,25 @@ class Moesif:
 
     def _redacted(self, raw: Any) -> Raw:
         """The element with the hashes of its credentials in their place; everything else as sent."""
-        document = _document(raw)
+        return Raw(msgspec.json.encode(self._redact(_document(raw))))
+
+    def _redact(self, document: dict[str, Any]) -> dict[str, Any]:
         if document.get("session_token"):
-            document["session_token"] = self._token(document["session_token"])
+            document["session_token"] = self._hashed(document["session_token"])
         for side in ("request", "response"):
-            headers: dict[str, Any] = (document.get(side) or {}).get("headers") or {}
+            part = document.get(side)
+            found = part.get("headers") if isinstance(part, dict) else None
+            headers: dict[str, Any] = found if isinstance(found, dict) else {}
             for name in headers:
                 if name.lower() in self._credential_headers and headers[name]:
                     headers[name] = self._hashed(headers[name])
-        return Raw(msgspec.json.encode(document))
+        return document
+
+    def _elements(self, body: bytes) -> list[Raw]:
+        raws = _RAW_LIST.decode(body)
+        if len(raws) > self._elements_max:
+            raise Refused(FAULTS.too_large, f"a batch has at most {self._elements_max} elements")
+        return raws
 
 
 def _routes(limits: Limits) -> tuple[Route, ...]:
@@ -361,6 +381,11 @@ def _route(endpoint: str, bytes_max: int) -> Route:
 
 def _grant(app: MoesifApp) -> _Grant:
     return _Grant(timedelta(days=app.time_window_days), app.time_window == "reject")
+
+
+def _twice(raw: Any) -> bool:
+    """Whether a second `session_token` may hide a first one, which the payload would keep."""
+    return bytes(raw).count(SESSION_TOKEN) > 1
 
 
 def _refused(error: Exception) -> Refused:

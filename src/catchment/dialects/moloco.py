@@ -29,6 +29,7 @@ from catchment.dialects.dialect import (
     json_fault,
     one_line,
     require_utf8,
+    user_agent_of,
 )
 from catchment.errors import Fault, Refused
 from catchment.record import EMPTY_OBJECT, EventRecord, Item
@@ -154,7 +155,7 @@ class Moloco:
             received_us=arrival.received_us,
             payload=Raw(one_line(body).strip()),
             ip=device.get("ip") or call.peer,
-            user_agent=device.get("ua") or call.headers.get("user-agent"),
+            user_agent=device.get("ua") or user_agent_of(call),
             name=event["event_type"],
             time=EPOCH + timedelta(milliseconds=event["timestamp"]),
             platform=grant.platform,

@@ -41,6 +41,7 @@ class EdgeApp:
         self._router = Router(dialects)
         self._peers = Peers(settings.ingest.trusted_proxies)
         self._rejections = Rejections(settings.limits)
+        self._append_bytes_max = settings.log.unsynced_bytes_max
         self._open_log = open_log
         self._log: LogWriter
         self._next_us = 0
@@ -115,6 +116,8 @@ class EdgeApp:
             lines = encode_lines(records)
             if lines.count(b"\n") != len(records):
                 raise AssertionError("a record is not one line")
+            if len(lines) > self._append_bytes_max:
+                raise Refused(dialect.faults.too_large, f"its records take more than {self._append_bytes_max} bytes")
             await self._log.append(lines)
         return answer
 

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from catchment.dialects.dialect import Headers
 
+CODINGS_MAX = 2
+MEMBERS_MAX = 16  # each costs a copy of what is left
 _AUTO_GZIP_OR_ZLIB = 47
 _RAW_DEFLATE = -15
 
@@ -48,11 +50,13 @@ async def read_body(source: Source, headers: Headers, bytes_max: int) -> bytes:
 
 
 def decompress(body: bytes, encoding: str | None, bytes_max: int) -> bytes:
-    """The body without its Content-Encoding: gzip (any number of members), deflate (zlib or raw), identity or none.
+    """The body without its Content-Encoding: gzip (some members), deflate (zlib or raw), identity or none.
 
     Raises `TooLarge` and `BadEncoding`.
     """
     names = [name.strip().lower() for name in encoding.split(",")] if encoding else []
+    if len(names) > CODINGS_MAX:
+        raise BadEncoding(f"Content-Encoding names more than {CODINGS_MAX} codings")
     for name in reversed(names):
         if name in ("", "identity"):
             continue
@@ -68,7 +72,7 @@ def decompress(body: bytes, encoding: str | None, bytes_max: int) -> bytes:
 def _inflate(body: bytes, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     room = bytes_max
-    while True:
+    for _ in range(MEMBERS_MAX):
         stream = zlib.decompressobj(_AUTO_GZIP_OR_ZLIB if _has_header(body) else _RAW_DEFLATE)
         part = stream.decompress(body, room + 1)
         room -= len(part)
@@ -80,6 +84,7 @@ def _inflate(body: bytes, bytes_max: int) -> bytes:
         body = stream.unused_data
         if not _has_header(body):
             return b"".join(parts)
+    raise zlib.error(f"more than {MEMBERS_MAX} members")
 
 
 def _has_header(body: bytes) -> bool:

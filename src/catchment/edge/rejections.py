@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from catchment.dialects.dialect import Arrival, Call, Caller, Dialect
+from catchment.dialects.dialect import Arrival, Call, Caller, Dialect, user_agent_of
 from catchment.errors import Refused
 from catchment.record import RejectionRecord
 from catchment.settings import Limits
@@ -50,7 +50,7 @@ class Rejections:
         """The record to append, or None where the minute's allowance is used up."""
         if not (self.known if caller else self.unknown).take():
             return None
-        kept = dialect.conceal(body)[: self._bytes_max] if caller else b""
+        kept = dialect.conceal(body[: self._bytes_max])[: self._bytes_max] if caller else b""
         return RejectionRecord(
             app=caller.app if caller else "",
             source=dialect.source,
@@ -59,7 +59,7 @@ class Rejections:
             received_us=arrival.received_us,
             payload=kept.decode("utf-8", "backslashreplace"),
             ip=call.peer,
-            user_agent=call.headers.get("user-agent"),
+            user_agent=user_agent_of(call),
             method=call.method,
             route=_without_key(call)[:_ROUTE_CHARS_MAX],
             status=refused.fault.status,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from catchment.log.disk import Disk
 from catchment.log.log import Backlog, Batch
-from catchment.log.segment import Scan, scan, segment_name, sequence_of
+from catchment.log.segment import WRITER_PREFIX, Scan, scan, segment_name, sequence_of
 from catchment.settings import Log
 
 POSITION_NAME = "position.json"
@@ -47,7 +47,7 @@ class SegmentReader:
         parts: list[bytes] = []
         position: dict[str, Position] = {}
         appends, size = 0, 0
-        writers = self._disk.folders(self._root)
+        writers = self._writers()
         self._turn += 1  # each read begins with another writer, so that a long backlog of one starves no other
         first = self._turn % max(1, len(writers))
         for writer in writers[first:] + writers[:first]:
@@ -73,7 +73,7 @@ class SegmentReader:
     def backlog(self) -> Backlog:
         """See `LogReader.backlog`."""
         unread, held = 0, 0
-        for writer in self._disk.folders(self._root):
+        for writer in self._writers():
             position = self._committed.get(writer, Position(0, 0))
             for sequence, size, _ in self._segments(writer):
                 held += size
@@ -85,6 +85,9 @@ class SegmentReader:
 
     def close(self) -> None:
         """Nothing is held between calls."""
+
+    def _writers(self) -> list[str]:
+        return [name for name in self._disk.folders(self._root) if name.startswith(WRITER_PREFIX)]
 
     def _segments(self, writer: str) -> list[tuple[int, int, float]]:
         """(sequence, bytes, time of last change) of a writer's segments, oldest first."""
@@ -144,17 +147,19 @@ class SegmentReader:
                 writer,
                 segment_name(position.sequence),
             )
-            note = self._root / writer / (segment_name(position.sequence) + DAMAGE_ENDING)
+            name = f"{segment_name(position.sequence)}.{position.offset + begin}{DAMAGE_ENDING}"
+            note = self._root / writer / name
             self._disk.replace(note, f"{where}\n".encode())
 
     def _forget(self, writer: str, position: Position) -> None:
         """Removes segments that are behind the position, unless they are damaged or to be kept a while."""
         folder = self._root / writer
-        damaged = {info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)}
+        notes = [info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)]
+        damaged = {".".join(name.split(".")[:2]) for name in notes}
         oldest_kept = time.time() - self._settings.keep_loaded_hours * 3600
         for sequence, _, changed_at in self._segments(writer):
             name = segment_name(sequence)
-            if sequence < position.sequence and changed_at <= oldest_kept and name + DAMAGE_ENDING not in damaged:
+            if sequence < position.sequence and changed_at <= oldest_kept and name not in damaged:
                 self._disk.remove(folder / name)
 
 

@@ -17,6 +17,7 @@ import zlib
 from typing import NamedTuple
 
 VERSION = 1
+WRITER_PREFIX = "edge-"
 _COMMIT_MARK = b'\n{"commit":'
 _COMMIT = re.compile(rb'\n\{"commit":\{"bytes":(\d{1,19}),"crc32":(\d{1,10})\}\}\n')
 _COMMIT_BYTES_MAX = len(b'\n{"commit":{"bytes":,"crc32":}}\n') + 19 + 10

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 
 from catchment.errors import LogUnavailable
 from catchment.log.disk import AppendFile, Disk
-from catchment.log.segment import group, header, segment_name, sequence_of
+from catchment.log.segment import WRITER_PREFIX, group, header, segment_name, sequence_of
 from catchment.settings import Log
 
 LOCK_NAME = "lock"
@@ -139,7 +139,7 @@ class SegmentWriter:
 def _claim_folder(disk: Disk, root: Path) -> tuple[Path, int]:
     """The first folder `edge-N` that no living process holds, with its lock."""
     for number in range(WRITERS_MAX):
-        folder = root / f"edge-{number}"
+        folder = root / f"{WRITER_PREFIX}{number}"
         disk.make_folder(folder)
         lock = disk.try_lock(folder / LOCK_NAME)
         if lock is not None:

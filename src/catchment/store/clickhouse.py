@@ -101,10 +101,13 @@ class ClickHouseStore:
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """See `Store.query`."""
-        bound = dict(parameters or {})
         with self._reader() as reader:
-            text = checked(sql, bound, lambda query, values: self._text(reader, query, values))
-            answer = json.loads(reader.raw_query(text, parameters=bound, fmt="JSON", use_database=False))
+            query = checked(sql, parameters or {}, lambda text, values: self._text(reader, text, values))
+            bound = query.parameters or None
+            try:
+                answer = json.loads(reader.raw_query(query.text, parameters=bound, fmt="JSON", use_database=False))
+            except (ValueError, RecursionError) as error:
+                raise QueryError(f"the answer cannot be put into JSON: {error}") from None
         columns = [Column(column["name"], column["type"]) for column in answer.get("meta", ())]
         return Rows(columns, answer.get("data", []))
 

@@ -3,119 +3,144 @@ here passes.
 
 The engine's `readonly` mode refuses writes, but an embedded engine would still read files (`file('/etc/passwd')`) and
 write them (`INTO OUTFILE`). So the text is first normalised by `formatQuery`, which takes one statement only; then
-`EXPLAIN AST` lists what it is made of. Both are the parser that will run the query: there is no second opinion to
-differ. What remains runs on a `readonly` handle all the same.
+`parseQueryToJSON` gives its tree. Both are the parser that will run the query: there is no second opinion to differ.
+What remains runs on a `readonly` handle all the same (docs/decisions/0004).
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from catchment.store.store import QueryError
 
 DATABASE = "catchment"
-STATEMENTS = frozenset({"SelectWithUnionQuery", "SelectIntersectExceptQuery", "DescribeQuery", "ShowTables", "Explain"})
-TABLE_FUNCTIONS = frozenset({"numbers", "numbers_mt", "zeros", "generate_series", "generateseries", "values", "view"})
-SYSTEM_TABLES = frozenset(
-    {"one", "numbers", "tables", "columns", "functions", "parts", "settings", "data_type_families"}
-)
-DATABASES = frozenset({DATABASE, "information_schema"})
-# Functions that reach files, other servers, other processes or the engine's own state, or that only burn time.
-FUNCTIONS_REFUSED = frozenset(
-    {
-        "file",
-        "filesystemavailable",
-        "filesystemcapacity",
-        "filesystemunreserved",
-        "catboostevaluate",
-        "joinget",
-        "joingetornull",
-        "sleep",
-        "sleepeachrow",
-        "getserversetting",
-        "getclienthttpheader",
-        "showcertificate",
-        "addresstoline",
-        "addresstolinewithinlines",
-        "addresstosymbol",
-        "demangle",
-        "hostname",
-        "fqdn",
-        "displayname",
-        "tcpport",
-        "serveruuid",
-        "zookeepersessionuptime",
-        "evalmlmethod",
-        "naturalsortkeysecret",
-    }
-)
-FUNCTION_PREFIXES_REFUSED = ("dict", "ai", "embed")
+# `DESCRIBE` and `SHOW TABLES` do not run: they are answered from these, which the tree can be checked of.
+_DESCRIBE = re.compile(rf"^DESCRIBE TABLE (?:{DATABASE}\.)?`?(\w+)`?$")
+_DESCRIPTION = f"SELECT name, type FROM system.columns WHERE database = '{DATABASE}' AND table = '%s' ORDER BY position"
+_SHOW_TABLES = f"SELECT name FROM system.tables WHERE database = '{DATABASE}' AND name NOT LIKE 'log%' ORDER BY name"
 
-_NODE = re.compile(r"^(?P<indent> *)(?P<type>\w+) ?(?P<rest>.*)$")
-_ALIAS_AND_CHILDREN = re.compile(r"(?: \(alias .*?\))?(?: \(children \d+\))?$")
+NODES = frozenset(
+    """Select SelectQuery SelectWithUnionQuery SelectIntersectExceptQuery ExpressionList Identifier TableIdentifier
+    Function Literal Asterisk QualifiedAsterisk Subquery TablesInSelectQuery TablesInSelectQueryElement TableExpression
+    TableJoin ArrayJoin WithElement OrderByElement InterpolateElement QueryParameter SampleRatio DataType
+    TupleDataType NameTypePair""".split()
+)
+NODE_PREFIXES = ("Columns", "QualifiedColumns", "Window")
+TABLE_FUNCTIONS = frozenset({"numbers", "numbers_mt", "zeros", "generate_series", "generateseries", "values", "view"})
+SYSTEM_TABLES = frozenset({"one", "numbers", "tables", "columns", "functions"})
+DATABASES = frozenset({DATABASE, "information_schema"})
+# Functions that reach files, other servers, other processes or the engine's own state, or that only burn time: the
+# engine looks at the clock between blocks of rows, and one call of some of these takes seconds.
+FUNCTIONS_REFUSED = frozenset(
+    """addresstoline addresstolinewithinlines addresstosymbol buildid catboostevaluate connectionid currentprofiles
+    currentroles defaultprofiles defaultroles demangle displayname enabledprofiles enabledroles evalmlmethod file
+    filesystemavailable filesystemcapacity filesystemunreserved fqdn getclienthttpheader getmacro getmaxtablename
+    getmergetreesetting getoskernelversion getserverport getserversetting getsetting getsettingordefault
+    hascolumnintable hostname initialqueryid initial_query_id joinget joingetornull partitionid queryid query_id
+    reversednsquery serveruuid server_uuid showcertificate sleep sleepeachrow stem synonyms tcpport transactionid
+    transactionlatestsnapshot transactionoldestsnapshot uptime zookeepersessionuptime""".split()
+)
+FUNCTION_PREFIXES_REFUSED = (
+    "ai", "chdb", "damerau", "dict", "editdistance", "embed", "filesystem", "jaro", "levenshtein", "python",
+)  # fmt: skip
+_OUTPUT_MEMBERS = ("out_file", "format_ast", "compression", "compression_level")
 
 RunText = Callable[[str, Mapping[str, Any]], str]
 
 
-def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> str:
-    """The normalised text of an allowed query. `run` executes a helper query and gives its plain text.
+class Checked(NamedTuple):
+    """An allowed query: its normalised text, and those of the given parameters that it has a place for."""
+
+    text: str
+    parameters: dict[str, Any]
+
+
+def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
+    """`run` executes a helper query and gives its plain text.
 
     Raises `QueryError` with what is not allowed, or the engine's own message for a syntax error.
     """
     if not sql.strip():
         raise QueryError("the query is empty")
-    # EXPLAIN itself gets no FORMAT clause: it would be taken for the query's own.
     text = run("SELECT formatQuery({query:String}) FORMAT TSVRaw", {"query": sql}).rstrip("\n")
-    if re.match(
-        r"(INSERT|CREATE|ALTER|DROP|TRUNCATE|RENAME|DELETE|UPDATE|OPTIMIZE|SYSTEM|KILL|GRANT|REVOKE|SET|USE|"
-        r"ATTACH|DETACH|EXCHANGE|UNDROP|BACKUP|RESTORE|EXECUTE|MOVE|CHECK|WATCH|BEGIN|COMMIT|ROLLBACK)\b",
-        text,
-        re.I,
-    ):
-        raise QueryError(f"only SELECT, DESCRIBE, SHOW TABLES and EXPLAIN are allowed here, not {text.split()[0]}")
-    _check_tree(run(f"EXPLAIN AST {text}", parameters))
-    return text
+    text = _substitute(text)
+    explained = text.removeprefix("EXPLAIN\n")
+    if not explained.startswith(("SELECT", "WITH", "(")):
+        words = " ".join(explained.split()[:1])
+        raise QueryError(f"only SELECT, EXPLAIN SELECT, DESCRIBE TABLE and SHOW TABLES are allowed here, not {words}")
+    tree = json.loads(run("SELECT parseQueryToJSON({query:String}) FORMAT TSVRaw", {"query": explained}))
+    wanted = set()
+    for node in _nodes(tree):
+        _check(node)
+        if node.get("type") == "QueryParameter":
+            wanted.add(node.get("name"))
+    # Without a placeholder the driver would paste values into the text by itself, so it gets none.
+    return Checked(text, {name: value for name, value in parameters.items() if name in wanted})
 
 
-def _check_tree(tree: str) -> None:
-    """Every node of `EXPLAIN AST` in turn; a node is a line, its depth the indent."""
-    lines = [match for line in tree.split("\n") if (match := _NODE.match(line))]
-    if not lines or lines[0]["type"] not in STATEMENTS:
-        raise QueryError("only SELECT, DESCRIBE, SHOW TABLES and EXPLAIN are allowed here")
-    parents: list[str] = []
-    for line in lines:
-        depth = len(line["indent"])
-        parent = parents[depth - 1] if depth else ""
-        parents[depth:] = [line["type"]]
-        rest = _ALIAS_AND_CHILDREN.sub("", " " + line["rest"]).strip()
-        _check_node(line["type"], rest, parent)
+def _substitute(text: str) -> str:
+    described = _DESCRIBE.match(text)
+    if described:
+        return _DESCRIPTION % described[1]
+    return _SHOW_TABLES if text == "SHOW TABLES" else text
 
 
-def _check_node(kind: str, rest: str, parent: str) -> None:
-    if parent == "SelectWithUnionQuery" and kind in ("Literal", "Identifier"):
-        raise QueryError(
-            "INTO OUTFILE and FORMAT are not allowed here; choose the format of the answer by its own option"
-        )
-    if kind == "Set":
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object of the tree."""
+    pending = [tree]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            yield value
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+
+
+def _check(node: dict[str, Any]) -> None:
+    kind = node.get("type")
+    if kind is None or "field_type" in node:
+        return
+    if kind == "SetQuery" or "settings" in node:
         raise QueryError("SETTINGS are not allowed here; the bounds of a query are in the configuration (`sql`)")
-    if kind == "TableIdentifier":
-        _check_table(rest)
-    if kind == "Function":
-        name = rest.lower()
-        if parent == "TableExpression":
-            if name not in TABLE_FUNCTIONS:
-                raise QueryError(
-                    f"the table function {rest}() is not allowed here: queries reach the store's own tables only"
-                )
-        elif name in FUNCTIONS_REFUSED or name.startswith(FUNCTION_PREFIXES_REFUSED):
-            raise QueryError(f"the function {rest}() is not allowed here")
+    if kind not in NODES and not str(kind).startswith(NODE_PREFIXES):
+        raise QueryError(f"{kind} is not allowed here: queries only read")
+    if any(member in node for member in _OUTPUT_MEMBERS):
+        raise QueryError("INTO OUTFILE and FORMAT are not allowed here; the answer's format is an option of its own")
+    if kind == "QueryParameter" and node.get("param_type") == "Identifier":
+        raise QueryError("parameters stand for values, not for names")
+    if function := node.get("table_function"):
+        _check_table_function(str(function.get("name")))
+    elif kind == "TableExpression":
+        return
+    if kind in ("TableIdentifier", "Identifier"):
+        _check_name(node)
+    if kind == "Function" and str(node.get("name")).lower() not in TABLE_FUNCTIONS:
+        _check_function(str(node.get("name")))
+    _check_function(str(node.get("func_name", "")))
 
 
-def _check_table(name: str) -> None:
-    database, dot, table = name.rpartition(".")
-    if not dot:
+def _check_table_function(name: str) -> None:
+    if name.lower() not in TABLE_FUNCTIONS:
+        raise QueryError(f"the table function {name}() is not allowed here: queries reach the store's own tables only")
+
+
+def _check_function(name: str) -> None:
+    lower = name.lower()
+    if lower in FUNCTIONS_REFUSED or lower.startswith(FUNCTION_PREFIXES_REFUSED):
+        raise QueryError(f"the function {name}() is not allowed here")
+
+
+def _check_name(node: dict[str, Any]) -> None:
+    """Tables, and columns: the right side of IN may name a table, an argument of a function may name a function."""
+    parts = [str(part).lower() for part in node.get("name_parts") or [node.get("name", "")]]
+    database = parts[0]
+    if len(parts) == 1:
+        if node["type"] == "Identifier" and (database in FUNCTIONS_REFUSED):
+            raise QueryError(f"the function {node['name']}() is not allowed here")
         return
-    lower = database.strip("`").lower()
-    if lower in DATABASES or (lower == "system" and table.strip("`").lower() in SYSTEM_TABLES):
-        return
-    raise QueryError(f"the table {name} is not allowed here; the store's own are in the database {DATABASE}")
+    if database == "system" and parts[1] not in SYSTEM_TABLES:
+        raise QueryError(f"the table {node['name']} is not allowed here; the store's own are in {DATABASE}")
+    if node["type"] == "TableIdentifier" and database not in DATABASES and database != "system":
+        raise QueryError(f"the table {node['name']} is not allowed here; the store's own are in {DATABASE}")

@@ -74,7 +74,7 @@ CREATE TABLE catchment.event_rows
     INDEX loaded_range loaded_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYear(day)
+PARTITION BY if(day >= toDate32('2020-01-01') AND day < toDate32('2040-01-01'), toYear(day), 0)
 ORDER BY (app, source, day, platform, event_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
