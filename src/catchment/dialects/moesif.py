@@ -31,7 +31,6 @@ from catchment.dialects.moesif_shapes import (
     INVALID,
     MALFORMED,
     MISSING,
-    NULL,
     TOO_OLD,
     UNAUTHORIZED,
     Action,
@@ -40,7 +39,10 @@ from catchment.dialects.moesif_shapes import (
     given,
     in_utc,
     moment,
+    object_or_empty,
     path_of,
+    valid_id,
+    valid_weight,
 )
 from catchment.errors import Refused
 from catchment.record import EMPTY_OBJECT, EventRecord, ProfileRecord, Record, TooManyLeaves, profile_leaves
@@ -48,7 +50,6 @@ from catchment.settings import App, Limits, MoesifApp
 
 SOURCE = "moesif"
 KEY_HEADER = "x-moesif-application-id"
-ID_CHARS_MAX = 256
 SESSION_TOKEN = b'"session_token"'
 STATUS_MAX = 999
 
@@ -210,7 +211,7 @@ class Moesif:
             app=context.app,
             source=SOURCE,
             kind="action",
-            event_id=_event_id(given_id) if given_id else context.arrival.new_id(),
+            event_id=valid_id(given_id) if given_id else context.arrival.new_id(),
             received_us=context.arrival.received_us + index,
             payload=self._redacted(raw) if token is not None or context.maybe_secret else raw,
             ip=request.ip_address or context.peer,
@@ -225,8 +226,8 @@ class Moesif:
             subscription_id=action.subscription_id,
             session_token=self._token(token),
             uri=request.uri,
-            weight=_weight(action.weight) if action.weight else 1,
-            properties=EMPTY_OBJECT if action.metadata is EMPTY_OBJECT else _object(action.metadata),
+            weight=valid_weight(action.weight) if action.weight else 1,
+            properties=EMPTY_OBJECT if action.metadata is EMPTY_OBJECT else object_or_empty(action.metadata),
             verb=request.verb,
         )
 
@@ -250,7 +251,7 @@ class Moesif:
             app=context.app,
             source=SOURCE,
             kind="api_call",
-            event_id=_event_id(event.transaction_id) if event.transaction_id else context.arrival.new_id(),
+            event_id=valid_id(event.transaction_id) if event.transaction_id else context.arrival.new_id(),
             received_us=context.arrival.received_us + index,
             payload=self._redacted(raw) if secret or _twice(raw) else raw,
             ip=request.ip_address or context.peer,
@@ -264,8 +265,8 @@ class Moesif:
             subscription_id=event.subscription_id,
             session_token=self._token(event.session_token),
             uri=request.uri,
-            weight=_weight(event.weight) if event.weight else 1,
-            properties=EMPTY_OBJECT if event.metadata is EMPTY_OBJECT else _object(event.metadata),
+            weight=valid_weight(event.weight) if event.weight else 1,
+            properties=EMPTY_OBJECT if event.metadata is EMPTY_OBJECT else object_or_empty(event.metadata),
             tags=[tag for part in event.tags.split(",") if (tag := part.strip())] if event.tags else None,
             label=event.action_name,
             verb=request.verb,
@@ -399,26 +400,3 @@ def _document(raw: Any) -> dict[str, Any]:
         return _DOCUMENT.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise _refused(error) from None
-
-
-def _event_id(transaction_id: str) -> str:
-    if len(transaction_id) > ID_CHARS_MAX:
-        raise Refused(INVALID, f"transaction_id is longer than {ID_CHARS_MAX} characters", path="$.transaction_id")
-    return transaction_id
-
-
-def _weight(weight: int) -> int:
-    """Absent, null and 0 count as 1 (contract 6.18), which the caller sees to."""
-    if not 0 < weight < 2**32:
-        raise Refused(INVALID, "weight is not a positive 32-bit integer", path="$.weight")
-    return weight
-
-
-def _object(raw: Raw) -> Raw:
-    """Free-form metadata must be an object, or null for "not given"."""
-    text = bytes(raw)
-    if text[:1] == b"{":
-        return raw
-    if text == NULL:
-        return EMPTY_OBJECT
-    raise Refused(INVALID, "Expected `object`", path="$.metadata")

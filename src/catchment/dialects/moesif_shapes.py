@@ -14,6 +14,7 @@ from catchment.errors import Fault, Refused
 from catchment.record import EMPTY_OBJECT
 
 NULL = b"null"
+ID_CHARS_MAX = 256
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_YEAR, LAST_YEAR = 1970, 2199
 Time = datetime | int | float
@@ -143,3 +144,27 @@ def moment(value: Time, path: str) -> datetime:
     if not FIRST_YEAR <= value.year <= LAST_YEAR:
         raise Refused(INVALID, f"the year is not within {FIRST_YEAR} and {LAST_YEAR}", path=path)
     return value
+
+
+def valid_id(transaction_id: str) -> str:
+    """An id that a row can be sorted by."""
+    if len(transaction_id) > ID_CHARS_MAX:
+        raise Refused(INVALID, f"transaction_id is longer than {ID_CHARS_MAX} characters", path="$.transaction_id")
+    return transaction_id
+
+
+def valid_weight(weight: int) -> int:
+    """Absent, null and 0 count as 1 (contract 6.18), which the caller sees to."""
+    if not 0 < weight < 2**32:
+        raise Refused(INVALID, "weight is not a positive 32-bit integer", path="$.weight")
+    return weight
+
+
+def object_or_empty(raw: Raw) -> Raw:
+    """Free-form metadata must be an object, or null for "not given"."""
+    text = bytes(raw)
+    if text[:1] == b"{":
+        return raw
+    if text == NULL:
+        return EMPTY_OBJECT
+    raise Refused(INVALID, "Expected `object`", path="$.metadata")
