@@ -22,7 +22,7 @@ from catchment.settings import Settings
 from catchment.supervisor import DRAIN_S
 
 CLAIM_WITHIN_S = 20.0
-CORE_NICENESS = 5  # where processors are short, accepting goes before loading, which catches up
+CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
 _POLL_S = 0.1
 _RESPAWN_S = 0.1  # from the start of a worker in place of a dead one until the dead one is let go
 # Granian's own handlers write to standard output; without them its lines reach the root logger.
