@@ -53,8 +53,7 @@ FAULTS = Faults(
 )
 
 # Contract 2.4; characters are UTF-16 code units. What may differ from one server to the next is in `Limits`.
-USER_ID_CHARS_MAX = 1024
-LABEL_CHARS_MAX = 200
+USER_ID_CHARS_MAX, LABEL_CHARS_MAX = 1024, 200
 ATTRIBUTES_MAX = 15
 STRING_CHARS_MAX = 64
 TAGS_MAX, TAG_CHARS_MAX = 10, 64

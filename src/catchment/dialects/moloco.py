@@ -59,9 +59,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END_MS = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1000
 INT32 = (-(2**31), 2**31 - 1)
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-NUMBER_CHARS_MAX = 64
 ID_CHARS_MAX = 128
-SHOWN_CHARS_MAX = 64
+NUMBER_CHARS_MAX = SHOWN_CHARS_MAX = 64
 BRACKETS: dict[type, str] = {tuple: "{", list: "["}
 
 # The first name of an enum is its default, "not given"; a name's number is its place in the list (contract 2.4).
