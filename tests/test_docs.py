@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SQL_PAGE = DOCS / "sql.md"
-VIEWS = ("events", "users", "rejections")
+VIEWS = ("events", "users", "visitors", "companies", "subscriptions", "rejections")
 NOT_RUN = ("make ", "git ")  # chores of a checkout, not of a server
 RUN_ON = [ROOT / "README.md", SQL_PAGE]
 # Variables that take any text at all.
@@ -202,7 +202,7 @@ def send(shop: AppOf, text: str) -> Any:
     line, _, body = text.partition("\n")
     path = line.removeprefix("POST ").replace("LIVE_API_KEY", shop.keys["batch"]["live"])
     path = path.replace("PLATFORM", shop.keys["moloco"]["platform"])
-    keys = {"/v1/": shop.moesif_headers, "/1.0/": shop.batch_headers, "/rmp/": shop.moloco_headers}
+    keys = {"/v1/": shop.moesif_headers, "/1.0/": shop.batch_headers, "/rmp/": shop.moloco_headers, "/t/": {}}
     [headers] = [headers for start, headers in keys.items() if path.startswith(start)]
     return shop.post(path, body.rstrip("\n"), headers)
 

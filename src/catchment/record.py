@@ -17,11 +17,12 @@ from msgspec import Raw, Struct
 
 EMPTY_OBJECT = Raw(b"{}")
 
-Kind = Literal["action", "api_call", "event", "user", "rejection"]
+Kind = Literal["action", "api_call", "event", "user", "company", "subscription", "rejection"]
 
 
 class Record(Struct, omit_defaults=True, kw_only=True, gc=False):
-    """What all records share. `event_id` is the vendor's id, or a UUIDv7 made at the edge where the vendor has none."""
+    """What all records share. `event_id` is the vendor's id, or a UUIDv7 made at the edge where the vendor has none.
+    `agent` is the JSON text of an `Agent`, what `user_agent` says; `place` of a `Place`, where `ip` is."""
 
     app: str
     source: str
@@ -31,21 +32,26 @@ class Record(Struct, omit_defaults=True, kw_only=True, gc=False):
     payload: Raw | str
     ip: str | None = None
     user_agent: str | None = None
+    agent: Raw | None = None
+    place: Raw | None = None
 
 
 class EventRecord(Record, omit_defaults=True, kw_only=True, gc=False):
     """Something that happened: a Moesif action or API call, a Batch trigger event, a Moloco user event.
 
-    `undated` says that the client gave an id but no time: two deliveries of one such event carry different times, so
-    the store must not use the time to tell events apart.
+    `undated` says that the client gave an id but need not give a time: two deliveries of one such event can carry
+    different times, so the store must not use the time to tell events apart. `truncated` says that captured bodies
+    were too large to be kept whole. `identity` is who it was by the vendor's own precedence, if not `user_id`.
     """
 
     name: str
     time: datetime
     undated: bool = False
     late: bool = False
+    truncated: bool = False
     platform: str | None = None
     user_id: str | None = None
+    identity: str | None = None
     anonymous_id: str | None = None
     company_id: str | None = None
     subscription_id: str | None = None
@@ -102,12 +108,35 @@ class Item(Struct, omit_defaults=True, kw_only=True, gc=False):
 
 
 class ProfileRecord(Record, omit_defaults=True, kw_only=True, gc=False):
-    """An update of a profile as leaves: (escaped path, JSON text of the value) pairs, see `profile_leaves`."""
+    """An update of a user, company or subscription (the kind tells which, and so whose id it needs) as leaves:
+    (escaped path, JSON text of the value) pairs, see `profile_leaves`. A user may have an `anonymous_id` only."""
 
     user_id: str | None = None
     anonymous_id: str | None = None
+    company_id: str | None = None
+    subscription_id: str | None = None
     session_token: str | None = None
     leaves: list[tuple[str, str]]
+
+
+class Agent(Struct, omit_defaults=True, kw_only=True, gc=False):
+    """What a User-Agent string says; `""` where it does not say it."""
+
+    name: str = ""
+    version: str = ""
+    os: str = ""
+    os_version: str = ""
+    device: str = ""
+
+
+class Place(Struct, omit_defaults=True, kw_only=True, gc=False):
+    """Where an IP address is; `country` is an ISO 3166-1 code of two letters."""
+
+    country: str = ""
+    region: str = ""
+    city: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 class RejectionRecord(Record, omit_defaults=True, kw_only=True, gc=False):

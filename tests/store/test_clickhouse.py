@@ -7,8 +7,9 @@ import pytest
 
 from catchment.settings import MIB, Sql
 from catchment.store.clickhouse import ClickHouseStore, _statements
-from catchment.store.store import Store
+from catchment.store.store import Store, StoreError
 from tests.store.contract import StoreContract, event, lines
+from tests.store.identity import IdentityContract
 
 BOUNDS = Sql(seconds_max=2, rows_max=1000, memory_bytes_max=64 * MIB)
 
@@ -22,10 +23,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore
     store.close()
 
 
-class TestClickHouseKeepsTheContract(StoreContract):
+class TestClickHouseKeepsTheContract(StoreContract, IdentityContract):
     @pytest.fixture
     def store(self, engine: ClickHouseStore) -> Store:
-        for table in ("event_rows", "profile_leaves", "user_aliases", "user_activity", "rejection_rows"):
+        for table in ("event_rows", "profile_leaves", "aliases", "activity", "rejection_rows"):
             engine._command(f"TRUNCATE TABLE catchment.{table}")
         return engine
 
@@ -37,6 +38,17 @@ def test_what_was_inserted_is_there_when_the_store_is_opened_again(tmp_path: Pat
     engine.__init__(path, BOUNDS)  # type: ignore[misc]
     assert engine.migrate() == []
     assert engine.query("SELECT count() AS n FROM events WHERE event_id = 'kept'").rows == [{"n": 1}]
+
+
+def test_a_store_of_another_version_is_refused_with_what_to_do(engine: ClickHouseStore) -> None:
+    engine._command("INSERT INTO catchment.migrations VALUES ('9999_later.sql', 'x', now64(3))")
+    with pytest.raises(StoreError, match=r"made by another version of Catchment \(9999_later.sql\); .*--data-dir"):
+        engine.migrate()
+    change = "ALTER TABLE catchment.migrations {} SETTINGS mutations_sync = 1"
+    engine._command(change.format("DELETE WHERE name = '9999_later.sql'"))
+    engine._command(change.format("UPDATE digest = 'x' WHERE name = '0002_events.sql'"))
+    with pytest.raises(StoreError, match=r"0002_events\.sql"):
+        engine.migrate()
 
 
 def test_a_migration_that_was_cut_off_can_begin_again() -> None:

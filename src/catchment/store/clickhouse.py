@@ -7,6 +7,7 @@ A handle on which a query failed is thrown away: the engine keeps what the query
 before the answer of a later query on that handle (measured, docs/decisions/0004).
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,18 @@ from catchment.store.guard import DATABASE, checked
 from catchment.store.store import Column, QueryError, Rows, StoreError
 
 MIGRATIONS = resources.files("catchment.store") / "migrations"
+VIEW_FILES = resources.files("catchment.store") / "views"
+VIEWS = (  # each after those that it reads
+    "alias_owners",
+    "profile_facts",
+    "profiles",
+    "events",
+    "users",
+    "visitors",
+    "companies",
+    "subscriptions",
+    "rejections",
+)
 
 INSERT_SETTINGS: dict[str, Any] = {
     "date_time_input_format": "best_effort",
@@ -69,25 +82,30 @@ class ClickHouseStore:
         self._reader_count = 0
 
     def migrate(self) -> list[str]:
-        """Applies `migrations/*.sql` that the store has not seen, in order of their names. A migration that was cut
-        off is begun again, so each statement must bear that: `CREATE` becomes `CREATE ... IF NOT EXISTS`."""
+        """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views anew,
+        which hold nothing. A migration that was cut off is begun again, so each statement must bear that: `CREATE`
+        becomes `CREATE ... IF NOT EXISTS`. Raises `StoreError` for a store of another version."""
         self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
         self._command(
-            f"CREATE TABLE IF NOT EXISTS {DATABASE}.migrations (name String, applied_at DateTime64(3, 'UTC'))"
+            f"CREATE TABLE IF NOT EXISTS {DATABASE}.migrations"
+            " (name String, digest String, applied_at DateTime64(3, 'UTC'))"
             " ENGINE = MergeTree ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
         )
-        applied = set(self._text(self._writer, "SELECT name FROM catchment.migrations", {}).split())
-        fresh = sorted(
-            entry.name for entry in MIGRATIONS.iterdir() if entry.name.endswith(".sql") and entry.name not in applied
-        )
-        for name in fresh:
-            for statement in _statements((MIGRATIONS / name).read_text("utf-8")):
+        fresh = self._fresh_migrations()
+        for name, text in fresh.items():
+            for statement in _statements(text):
                 self._command(statement)
-            self._command("INSERT INTO catchment.migrations VALUES ({name:String}, now64(3))", {"name": name})
+            self._command(
+                "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
+                {"name": name, "digest": _digest(text)},
+            )
+        for name in VIEWS:
+            text = _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8"))
+            self._command(f"CREATE OR REPLACE VIEW {DATABASE}.{name} AS {text}")
         for _ in range(self._sql.queries_max - self._reader_count):
             self._readers.put(self._open_reader())
             self._reader_count += 1
-        return fresh
+        return list(fresh)
 
     def insert(self, lines: bytes) -> None:
         """See `Store.insert`."""
@@ -130,6 +148,19 @@ class ClickHouseStore:
         finally:
             self._readers.put(reader)
 
+    def _fresh_migrations(self) -> dict[str, str]:
+        """Name and text of those that are still to be applied."""
+        texts = {file.name: file.read_text("utf-8") for file in MIGRATIONS.iterdir() if file.name.endswith(".sql")}
+        listing = self._text(self._writer, "SELECT name, digest FROM catchment.migrations", {})
+        applied = dict(line.split("\t") for line in listing.splitlines())
+        for name, digest in sorted(applied.items()):
+            if name not in texts or digest != _digest(texts[name]):
+                raise StoreError(
+                    f"the store in {self._path} was made by another version of Catchment ({name});"
+                    " use that version, or start with a new --data-dir"
+                )
+        return {name: texts[name] for name in sorted(texts.keys() - applied.keys())}
+
     def _open(self) -> Client:
         return clickhouse_connect.get_client(interface="chdb", path=str(self._path))
 
@@ -165,10 +196,17 @@ def _statements(text: str) -> list[str]:
     """The statements of a migration file; each ends with a semicolon at the end of a line."""
     found = []
     for part in re.split(r";[ \t]*(?:\n|$)", text):
-        statement = "\n".join(line for line in part.split("\n") if not line.startswith("--")).strip()
-        if statement:
+        if statement := _without_comments(part):
             found.append(re.sub(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) ", r"CREATE \1 IF NOT EXISTS ", statement))
     return found
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not line.startswith("--")).strip()
+
+
+def _digest(migration: str) -> str:
+    return hashlib.sha256("\n".join(_statements(migration)).encode()).hexdigest()[:16]
 
 
 def _message(error: Exception) -> str:

@@ -1,6 +1,7 @@
 -- Everything that happened, one row an event. Two copies of one event collapse, whenever the second one comes:
 -- the sorting key is the vendor's id within application, source and platform, behind a day that two copies share
--- (docs/decisions/0002). The first arrival wins, so a retry never changes what was already read.
+-- (docs/decisions/0002). The first arrival wins, so a retry never changes what was already read. `resolvable` are the
+-- events whose user or company another name may tell (docs/decisions/0006).
 CREATE TABLE catchment.event_rows
 (
     day Date32,
@@ -12,13 +13,17 @@ CREATE TABLE catchment.event_rows
     payload String CODEC(ZSTD(1)),
     ip String,
     user_agent LowCardinality(String),
+    agent Tuple(name LowCardinality(String), version LowCardinality(String), os LowCardinality(String), os_version LowCardinality(String), device LowCardinality(String)),
+    place Tuple(country LowCardinality(String), region LowCardinality(String), city LowCardinality(String), latitude Nullable(Float64), longitude Nullable(Float64)),
 
     name String,
     time DateTime64(6, 'UTC'),
     undated Bool,
     late Bool,
+    truncated Bool,
     platform LowCardinality(String),
     user_id String CODEC(ZSTD(1)),
+    identity String,
     anonymous_id String,
     company_id String,
     subscription_id String,
@@ -30,6 +35,7 @@ CREATE TABLE catchment.event_rows
     label String,
 
     verb LowCardinality(String),
+    route String CODEC(ZSTD(1)),
     status Nullable(UInt16),
     duration_ms Nullable(Float64),
     response_time Nullable(DateTime64(6, 'UTC')),
@@ -67,6 +73,7 @@ CREATE TABLE catchment.event_rows
     referrer_page_id String,
     domain LowCardinality(String),
     personalization_mode LowCardinality(String),
+    resolvable Bool,
     loaded_at DateTime64(6, 'UTC'),
     version UInt64,
 
@@ -78,6 +85,7 @@ PARTITION BY if(day >= toDate32('2020-01-01') AND day < toDate32('2040-01-01'), 
 ORDER BY (app, source, day, platform, event_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- A route is the path with its ids folded: numbers, dates, UUIDs, hashes, e-mail addresses, `order_12`, long tokens.
 CREATE MATERIALIZED VIEW catchment.log_to_events TO catchment.event_rows AS
 SELECT
     if(undated, toDate32(0), toDate32(time)) AS day,
@@ -89,12 +97,16 @@ SELECT
     payload,
     ip,
     user_agent,
+    agent,
+    place,
     name,
     time,
     undated,
     late,
+    truncated,
     platform,
     user_id,
+    identity,
     anonymous_id,
     company_id,
     subscription_id,
@@ -105,6 +117,12 @@ SELECT
     tags,
     label,
     verb,
+    if(kind = 'api_call', arrayStringConcat(arrayMap(
+        part -> if(
+            match(part, '^([0-9]+(-[0-9]+)*|[A-Za-z]+[-_][0-9]+|[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}|[0-9A-Fa-f]{16,}|.*(@|%40).*)$')
+                OR (length(part) >= 16 AND match(part, '^[0-9A-Za-z_]*[0-9][0-9A-Za-z_]*$')),
+            ':id', part),
+        splitByChar('/', substring(name, length(verb) + 2))), '/'), '') AS route,
     status,
     duration_ms,
     response_time,
@@ -134,64 +152,8 @@ SELECT
     referrer_page_id,
     domain,
     personalization_mode,
+    (user_id = '' AND anonymous_id != '') OR ((user_id = '' OR company_id = '') AND session_token != '') AS resolvable,
     now64(6, 'UTC') AS loaded_at,
     18446744073709551615 - received_us AS version
 FROM catchment.log
 WHERE kind IN ('action', 'api_call', 'event');
-
-CREATE VIEW catchment.events AS
-SELECT
-    app,
-    source,
-    kind,
-    name,
-    event_id,
-    time,
-    received_at,
-    late,
-    user_id,
-    anonymous_id,
-    company_id,
-    subscription_id,
-    session_token,
-    ip,
-    user_agent,
-    uri,
-    weight,
-    properties,
-    payload,
-    platform,
-    tags,
-    label,
-    verb,
-    status,
-    duration_ms,
-    response_time,
-    request_headers,
-    request_body,
-    request_encoding,
-    response_headers,
-    response_body,
-    response_encoding,
-    direction,
-    api_version,
-    blocked_by,
-    request_token,
-    platform_key_kind,
-    dates,
-    items,
-    revenue_amount,
-    revenue_currency,
-    shipping_amount,
-    shipping_currency,
-    channel,
-    decision_track_id,
-    device_id,
-    device_os,
-    search_query,
-    page_id,
-    referrer_page_id,
-    domain,
-    personalization_mode,
-    loaded_at
-FROM catchment.event_rows FINAL;

@@ -39,7 +39,3 @@ SELECT
     user_agent
 FROM catchment.log
 WHERE kind = 'rejection';
-
-CREATE VIEW catchment.rejections AS
-SELECT app, source, received_at, status, code, reason, path, payload, ip, user_agent, method, route, payload_bytes, rejection_id
-FROM catchment.rejection_rows FINAL;
