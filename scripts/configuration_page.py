@@ -1,12 +1,12 @@
 """Prints docs/configuration.md: run `python scripts/configuration_page.py > docs/configuration.md`.
 
 The settings say everything about themselves but their unit, which is in their name, and their place in the file, which
-is in `TABLES`.
+is in `TABLES`. A table that stands in a list has no variable of its own: the list has.
 """
 
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -14,14 +14,23 @@ from pydantic_core import PydanticUndefined
 
 from catchment.settings import (
     BatchApp,
+    Condition,
     Console,
+    EntityRule,
+    ExpiringKey,
+    Geo,
     Ingest,
     Limits,
     Loader,
     Log,
+    MatchedCalls,
     MoesifApp,
     MolocoApp,
     Privacy,
+    Rule,
+    RuleResponse,
+    RuleVariable,
+    SampledCalls,
     Section,
     Sql,
 )
@@ -34,9 +43,20 @@ TABLES: dict[str, type[Section]] = {
     "sql": Sql,
     "limits": Limits,
     "privacy": Privacy,
+    "geo": Geo,
     "apps.NAME.moesif": MoesifApp,
+    "[apps.NAME.moesif.regex_config]": SampledCalls,
+    "[apps.NAME.moesif.regex_config.conditions]": Condition,
+    "[apps.NAME.moesif.rules]": Rule,
+    "[apps.NAME.moesif.rules.regex_config]": MatchedCalls,
+    "[apps.NAME.moesif.rules.regex_config.conditions]": Condition,
+    "apps.NAME.moesif.rules.response": RuleResponse,
+    "[apps.NAME.moesif.rules.variables]": RuleVariable,
+    "[apps.NAME.moesif.user_rules.ID]": EntityRule,
+    "[apps.NAME.moesif.company_rules.ID]": EntityRule,
     "apps.NAME.batch": BatchApp,
     "apps.NAME.moloco": MolocoApp,
+    "[apps.NAME.moloco.expiring_keys]": ExpiringKey,
 }
 # The end of a setting's name, without `_max` and `_min`, tells its unit; the longest that fits counts.
 UNITS = {
@@ -66,7 +86,11 @@ owner only.
 
 A setting that is not in the file has the default below, except `console.token`, `privacy.hash_key` and the keys of
 the applications, which have none. A key that is not a setting is a mistake, so that a misspelt one never passes for
-its default. `catchment config check` names every mistake at once. A change takes effect at the next start.
+its default. `catchment config check` names every mistake at once.
+
+A running server takes a change of `[apps]`, `[limits]`, `[privacy]` and `ingest.trusted_proxies` within a few seconds,
+and answers the requests under way by the settings that they began with. If the file has mistakes, it names them and
+goes on with the settings in use. Any other change takes effect at the next start.
 
 ## What wins
 
@@ -92,7 +116,8 @@ CATCHMENT_APPS='{"Partner": {"moesif": {"application_ids": ["partner-0123456789a
 ## Example
 
 Two applications. `shop` takes all three vendors and is rotating its Moesif application id: the old one and the new
-one both work. `billing` takes Moesif only, and refuses old events as the vendor would.
+one both work. `billing` takes Moesif only, no users and no actions, and refuses old events as the vendor would. Its
+clients send every second call, but all of `acme`'s, and answer those of `initech` themselves.
 
 ```toml
 [console]
@@ -123,8 +148,22 @@ SHOP_APP = ["key-of-the-app", "its-next-key"]
 
 [apps.billing.moesif]
 application_ids = ["billing-0123456789abcdef0123456789abcdef0123456789"]
+resources = ["events", "companies", "subscriptions"]
 time_window = "reject"
 time_window_days = 30
+sample_rate = 50
+company_sample_rate = { acme = 100 }
+
+[[apps.billing.moesif.rules]]
+id = "over-quota"
+name = "Companies over their quota"
+type = "company"
+block = true
+response = { status = 429, headers = { Retry-After = "3600" }, body = { error = "{{plan}} has no calls left" } }
+variables = [{ name = "plan", path = "body.plan_name" }]
+
+[apps.billing.moesif.company_rules]
+initech = [{ rules = "over-quota", values = { plan = "Free" } }]
 ```
 
 A key must lead to one application: the same Moesif application id, Batch API key or Moloco platform in two
@@ -185,19 +224,21 @@ def unit_of(name: str) -> str:
 def default_of(field: FieldInfo, unit: str) -> str:
     if field.default_factory is not None:
         made: Any = field.default_factory()  # type: ignore[call-arg]
-        if isinstance(made, list):
+        if isinstance(made, list | dict):
             return ", ".join(f"`{value}`" for value in made) or "none"
         return "computed"  # from the machine that it runs on; the sentence says how
     if field.default is PydanticUndefined:
         return "must be given"
-    if field.default is None:
+    if field.default is None or field.default == "":
         return "none"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return shown(field.default, unit) if isinstance(field.default, int | float) else f"`{field.default}`"
 
 
 def bounds_of(field: FieldInfo, unit: str) -> str:
     """The bounds that are checked, or the words of a choice."""
-    choices = getattr(field.annotation, "__args__", ())
+    choices = get_args(field.annotation)
     if choices and all(isinstance(choice, str) for choice in choices):
         return " or ".join(f"`{choice}`" for choice in choices)
     counted = ""
@@ -230,8 +271,16 @@ def shown(value: Any, unit: str) -> str:
 
 def variable_of(table: str, name: str, field: FieldInfo) -> str:
     """Its name; lists and tables are JSON there."""
+    if in_a_list(table):
+        return ""
     variable = f"`CATCHMENT_{table.upper().replace('.', '__')}__{name.upper()}`"
     return f"{variable}, JSON" if str(field.annotation).startswith(("list", "dict")) else variable
+
+
+def in_a_list(table: str) -> bool:
+    """Whether the table, or one that it is in, is among others in a list."""
+    names = table.strip("[]").split(".")
+    return any(f"[{'.'.join(names[:end])}]" in TABLES for end in range(1, len(names) + 1))
 
 
 def one_line(text: str) -> str:

@@ -19,15 +19,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import maxminddb
 import tomlkit
 from pydantic import ValidationError
 
-from catchment.settings import Section, Settings
+from catchment.settings import CONDITION_PATH, HEADER_NAME, HEADER_VALUE, SAMPLED_PATH, VARIABLE_NAME, Section, Settings
 
 FILE_NAME = "catchment.toml"
 ENV_PREFIX = "CATCHMENT_"
 ENV_DELIMITER = "__"
-SECRETS = frozenset({"token", "hash_key", "application_ids", "rest_api_keys", "live", "dev", "sdk", "platforms"})
+SECRETS = frozenset({"token", "hash_key", "application_ids", "rest_api_keys", "live", "dev", "sdk", "platforms", "key"})
 SHOWN_CHARS_MAX = 80
 _ROUNDS_MAX = 4
 _NAMES = sorted({name for section in Section.__subclasses__() for name in section.model_fields})
@@ -43,6 +44,8 @@ _ALLOWED = {
     "int_from_float": "it must be a whole number",
     "float_type": "it must be a number",
     "float_parsing": "it must be a number",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
     "string_type": "it must be a text",
     "string_too_short": "it must not be empty",
     "string_too_long": "it must have {max_length} characters or less",
@@ -51,10 +54,20 @@ _ALLOWED = {
     "dict_type": "it must be a table",
     "model_type": "it must be a table",
     "literal_error": "it must be {expected}",
+    "timezone_aware": "it must be a time with its offset, like 2027-01-31T00:00:00Z",
+    "datetime_type": "it must be a time with its offset, like 2027-01-31T00:00:00Z",
+    "datetime_parsing": "it must be a time with its offset, like 2027-01-31T00:00:00Z",
+    "datetime_from_date_parsing": "it must be a time with its offset, like 2027-01-31T00:00:00Z",
+    "invalid-json-value": "it must be a text, a number, true, false, a list or a table",
 }
 _ALLOWED_BY_PATTERN = {
     r"^\S+$": "it must be without spaces",
     r"^[A-Za-z0-9_-]{1,64}$": "it must be 1 to 64 letters, digits, _ or -",
+    HEADER_NAME: "it must be the name of a header",
+    HEADER_VALUE: "it must be plain ASCII without line breaks",
+    CONDITION_PATH: "it must be a place in a call, like request.verb, request.body.x or response.status",
+    SAMPLED_PATH: "it must be request.verb, request.route, request.ip_address or response.status",
+    VARIABLE_NAME: "it must be without braces and |",
 }
 
 Location = tuple[str | int, ...]
@@ -91,6 +104,7 @@ def load(
     for given in (*_environment(os.environ), *_leaves((), overrides or {}, "the command line")):
         _lay(tree, given, origins)
     problems = _problems(tree, origins) + _unusable(tree, with_files=with_files)
+    problems += _unusable_database(tree) if with_files else []
     if problems:
         raise ConfigError(str(path), problems)
     return Settings.model_validate(tree)
@@ -335,3 +349,17 @@ def _unusable_certificate(cert: str, key: str) -> list[str]:
             allowed = "it must be a certificate in PEM whose key is tls_key, without a password"
             problems.append(f"ingest.tls_cert: found {_shown(cert)}; {allowed}: {reason}")
     return problems
+
+
+def _unusable_database(tree: dict[str, Any]) -> list[str]:
+    geo = tree.get("geo")
+    file = geo.get("database") if isinstance(geo, dict) else None
+    if not isinstance(file, str):
+        return []
+    try:
+        maxminddb.open_database(file).close()
+    except OSError as error:
+        return [f"geo.database: found {_shown(file)}; it cannot be read: {error.strerror}"]
+    except (maxminddb.InvalidDatabaseError, ValueError):
+        return [f"geo.database: found {_shown(file)}; it must be a database in MaxMind's format, .mmdb"]
+    return []

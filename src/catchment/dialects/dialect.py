@@ -48,13 +48,15 @@ class Answer(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One endpoint. `literals` are its usual spellings, looked up before any pattern is tried."""
+    """One endpoint. `literals` are its usual spellings, looked up before any pattern is tried; an `open` one is served
+    without a key."""
 
     method: str
     endpoint: str
     pattern: re.Pattern[str]
     body_bytes_max: int
     literals: tuple[str, ...] = ()
+    open: bool = False
 
 
 class Arrival(NamedTuple):
@@ -70,6 +72,9 @@ class Caller(NamedTuple):
 
     app: str
     grant: Any = None
+
+
+NOBODY = Caller("")
 
 
 class Decoded(NamedTuple):
@@ -88,6 +93,9 @@ class Faults(NamedTuple):
     malformed: Fault
     unavailable: Fault
     defect: Fault
+    too_many: Fault = Fault(429, "too_many_requests", "Too Many Requests")
+    maintenance: Fault = Fault(503, "maintenance", "Service Unavailable")
+    key_reused: Fault = Fault(422, "idempotency_key_reused", "Unprocessable Content")
 
 
 class Dialect(Protocol):
