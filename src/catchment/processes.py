@@ -56,7 +56,7 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
         respawn_failed_workers=True,
         respawn_interval=_RESPAWN_S,
         workers_kill_timeout=DRAIN_S,
-    ).serve(target_loader=partial(wiring.edge_app, data_dir, os.getpid()), wrap_loader=False)
+    ).serve(target_loader=partial(wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
     return 0
 
 

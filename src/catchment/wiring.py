@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from asyncio import AbstractEventLoop
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from catchment.dialects.batch import Batch
 from catchment.dialects.dialect import Dialect
 from catchment.dialects.moesif import Moesif
 from catchment.dialects.moloco import Moloco
+from catchment.edge.agents import agent_parser
 from catchment.edge.app import EdgeApp
+from catchment.edge.lookups import Lookups
+from catchment.edge.places import place_finder
+from catchment.edge.reload import SettingsWatch
 from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader, LogWriter
@@ -29,6 +34,7 @@ from catchment.store.store import Store
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
 CORE_LOCK = "core.lock"
+RELOAD_LOCK = "reload.lock"
 PARENT_PID = "CATCHMENT_PARENT_PID"
 _PARENT_CHECK_S = 0.5
 
@@ -44,15 +50,18 @@ def dialects(settings: Settings) -> tuple[Dialect, ...]:
     )
 
 
-def edge_app(data_dir: Path, parent: int) -> Any:
-    """The `EdgeApp` of one edge process, made inside it; `parent` is the process that it was forked from."""
+def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
+    """The `EdgeApp` of one edge process, made inside it; `parent` is the process that it was forked from, and
+    `settings` are those that its group was started with."""
     exit_with_parent(parent)
-    settings = config.load(data_dir)
+    speaks = LocalDisk().try_lock(data_dir / RELOAD_LOCK) is not None  # of many workers, one tells what all find
+    watch = SettingsWatch(data_dir / config.FILE_NAME, partial(config.load, data_dir), settings, speaks=speaks)
+    settings = watch.start()
 
     def open_log(loop: AbstractEventLoop) -> LogWriter:
         return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
 
-    app = EdgeApp(settings, dialects(settings), open_log)
+    app = EdgeApp(watch, dialects, Lookups(agent_parser(), place_finder(settings.geo)), open_log)
     # What start-up made stays for good: without it to look through, a full collection takes less than 1 ms, not 35.
     gc.collect()
     gc.freeze()

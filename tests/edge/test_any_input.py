@@ -2,6 +2,7 @@
 
 import json
 import string
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from catchment import pseudonym
 from catchment.dialects.dialect import Arrival, Call
 from catchment.dialects.moesif import Moesif
-from catchment.dialects.moesif_shapes import EPOCH
 from catchment.errors import Refused
 from catchment.record import EventRecord, encode_lines
 from catchment.settings import App, Limits, MoesifApp
@@ -64,7 +64,7 @@ ACTIONS = st.fixed_dictionaries(
 def decode(endpoint: str, body: bytes) -> list[Any]:
     call = Call("POST", f"/v1/{endpoint}", "", {"x-moesif-application-id": ID}, "127.0.0.1", {})
     ids = iter(range(10**9))
-    arrival = Arrival(EPOCH.replace(year=2026), 1_767_225_600_000_000, lambda: f"id-{next(ids)}")
+    arrival = Arrival(datetime(2026, 1, 1, tzinfo=UTC), 1_767_225_600_000_000, lambda: f"id-{next(ids)}")
     return DIALECT.decode(endpoint, call, DIALECT.authenticate(call), body, arrival).records
 
 

@@ -15,10 +15,13 @@ from typing import Any
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
 from uuid_utils import uuid7
 
-from catchment.dialects.dialect import Answer, Arrival, Call, Caller, Dialect, Route
+from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, Dialect, Route
+from catchment.edge.allowance import Allowance
 from catchment.edge.body import BadEncoding, TooLarge, decompress, read_body
+from catchment.edge.lookups import Lookups
 from catchment.edge.peers import Peers
 from catchment.edge.rejections import Rejections
+from catchment.edge.reload import SettingsWatch
 from catchment.edge.routing import Router
 from catchment.errors import LogUnavailable, Refused
 from catchment.log.log import LogWriter
@@ -33,24 +36,44 @@ logger = logging.getLogger(__name__)
 
 
 class EdgeApp:
-    """One edge process. `open_log` is called with the process's event loop, before the first request."""
+    """One edge process. `open_log` is called with the process's event loop, before the first request; `dialects`
+    makes them from settings, the ones that `watch` started with or later ones."""
 
     def __init__(
-        self, settings: Settings, dialects: Sequence[Dialect], open_log: Callable[[AbstractEventLoop], LogWriter]
+        self,
+        watch: SettingsWatch,
+        dialects: Callable[[Settings], Sequence[Dialect]],
+        lookups: Lookups,
+        open_log: Callable[[AbstractEventLoop], LogWriter],
     ) -> None:
-        self._router = Router(dialects)
+        settings = watch.settings
+        self._watch = watch
+        self._dialects = dialects
+        self._lookups = lookups
+        self._open_log = open_log
+        self._router = Router(dialects(settings))
         self._peers = Peers(settings.ingest.trusted_proxies)
         self._rejections = Rejections(settings.limits)
+        self._keyless = Allowance(settings.limits.keyless_events_per_minute_max, "calls without a key were not taken")
         self._append_bytes_max = settings.log.unsynced_bytes_max
-        self._open_log = open_log
         self._log: LogWriter
+        self._watching: asyncio.Task[None]
         self._next_us = 0
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
         self._log = self._open_log(loop)
+        self._watching = loop.create_task(self._watch.run(self.adopt))
 
     def __rsgi_del__(self, loop: AbstractEventLoop) -> None:
+        self._watching.cancel()
         loop.run_until_complete(self._log.close())
+
+    def adopt(self, settings: Settings) -> None:
+        """Uses these settings for the requests to come; those under way keep the dialect that they began with."""
+        router, peers = Router(self._dialects(settings)), Peers(settings.ingest.trusted_proxies)
+        self._router, self._peers = router, peers
+        self._rejections.adopt(settings.limits)
+        self._keyless.per_minute_max = settings.limits.keyless_events_per_minute_max
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         try:
@@ -96,23 +119,21 @@ class EdgeApp:
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
 
     async def _accept(self, request: "_Request", route: Route, protocol: HTTPProtocol) -> Answer:
-        """Authenticate, read, decompress, decode, make durable, answer."""
+        """Authenticate, read, decode, look up, make durable, answer."""
         dialect, call = request.dialect, request.call
-        caller = request.caller = dialect.authenticate(call)
-        try:
-            request.body = body = await read_body(protocol, call.headers, route.body_bytes_max)
-            encoding = call.headers.get("content-encoding")
-            if encoding:
-                request.body = body = decompress(body, encoding, route.body_bytes_max)
-        except TooLarge:
-            reason = f"body is larger than {route.body_bytes_max} bytes, counted without compression"
-            raise Refused(dialect.faults.too_large, reason) from None
-        except BadEncoding as error:
-            raise Refused(dialect.faults.malformed, str(error)) from None
+        if route.open:
+            caller = NOBODY  # and the request has none: a refusal of it is kept like any without a key
+        else:
+            caller = request.caller = dialect.authenticate(call)
+        if route.method != "GET":
+            request.body = await self._read(request, route, protocol)
         arrival = self._arrive()
-        records, answer = dialect.decode(route.endpoint, call, caller, body, arrival)
+        records, answer = dialect.decode(route.endpoint, call, caller, request.body, arrival)
         if records:
+            if route.open and not self._keyless.take():  # or anybody at all could fill the disk
+                raise Refused(dialect.faults.too_many, "too many requests")
             self._next_us = arrival.received_us + len(records)
+            self._lookups.fill(records)
             lines = encode_lines(records)
             if lines.count(b"\n") != len(records):
                 raise AssertionError("a record is not one line")
@@ -120,6 +141,19 @@ class EdgeApp:
                 raise Refused(dialect.faults.too_large, f"its records take more than {self._append_bytes_max} bytes")
             await self._log.append(lines)
         return answer
+
+    async def _read(self, request: "_Request", route: Route, protocol: HTTPProtocol) -> bytes:
+        """The body, without its encoding. Of one that cannot be decompressed, the request keeps what was sent."""
+        faults, headers = request.dialect.faults, request.call.headers
+        try:
+            request.body = body = await read_body(protocol, headers, route.body_bytes_max)
+            encoding = headers.get("content-encoding")
+            return decompress(body, encoding, route.body_bytes_max) if encoding else body
+        except TooLarge:
+            reason = f"body is larger than {route.body_bytes_max} bytes, counted without compression"
+            raise Refused(faults.too_large, reason) from None
+        except BadEncoding as error:
+            raise Refused(faults.malformed, str(error)) from None
 
     def _arrive(self) -> Arrival:
         """Arrival numbers are microseconds that never repeat and never go back."""

@@ -1,46 +1,13 @@
 """Refused is not lost: what is kept of a refusal, and how much of it, so that nobody can fill the disk with faults."""
 
-import logging
-import time
-from collections.abc import Callable
-
 from catchment.dialects.dialect import Arrival, Call, Caller, Dialect, user_agent_of
+from catchment.edge.allowance import Allowance
 from catchment.errors import Refused
 from catchment.record import RejectionRecord
 from catchment.settings import Limits
 
-_MINUTE_S = 60.0
 _REASON_CHARS_MAX = 1000
 _ROUTE_CHARS_MAX = 256
-
-logger = logging.getLogger(__name__)
-
-
-class Allowance:
-    """At most so many a minute; the rest is only counted, and told once the minute is over."""
-
-    def __init__(self, per_minute_max: int, what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_minute_max = per_minute_max
-        self._what = what
-        self._clock = clock
-        self._minute_ends = 0.0
-        self._left = 0
-        self.overflow = 0
-
-    def take(self) -> bool:
-        """Whether one more is allowed now."""
-        now = self._clock()
-        if now >= self._minute_ends:
-            if self.overflow:
-                logger.warning("edge: %d refusals %s were not stored: too many a minute", self.overflow, self._what)
-                self.overflow = 0
-            self._minute_ends = now + _MINUTE_S
-            self._left = self._per_minute_max
-        if self._left <= 0:
-            self.overflow += 1
-            return False
-        self._left -= 1
-        return True
 
 
 class Rejections:
@@ -48,8 +15,16 @@ class Rejections:
 
     def __init__(self, limits: Limits) -> None:
         self._bytes_max = limits.rejection_bytes_max
-        self.known = Allowance(limits.rejections_per_minute_max, "of calls with a key")
-        self.unknown = Allowance(limits.unauthenticated_per_minute_max, "of calls without a valid key")
+        self.known = Allowance(limits.rejections_per_minute_max, "refusals of calls with a key were not stored")
+        self.unknown = Allowance(
+            limits.unauthenticated_per_minute_max, "refusals of calls without a valid key were not stored"
+        )
+
+    def adopt(self, limits: Limits) -> None:
+        """Takes these bounds from now on; what the running minute has used of the old ones counts."""
+        self._bytes_max = limits.rejection_bytes_max
+        self.known.per_minute_max = limits.rejections_per_minute_max
+        self.unknown.per_minute_max = limits.unauthenticated_per_minute_max
 
     def record(
         self, dialect: Dialect, call: Call, caller: Caller | None, refused: Refused, body: bytes, arrival: Arrival
