@@ -19,7 +19,7 @@ from catchment import config
 from catchment.supervisor import trust
 
 EXAMPLES = Path(__file__).parent / "examples"
-APPS = 200
+APPS = 400
 VISIBLE_WITHIN_S = 20.0
 
 
