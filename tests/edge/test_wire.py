@@ -264,6 +264,33 @@ class TestMoesif:
         assert json.loads(api_call["payload"])["request"]["headers"] == json.loads(api_call["request_headers"])
         assert (api_call["user_agent"], api_call["duration_ms"], api_call["status"]) == ("UA/2", 322.0, 200)
 
+    def test_a_session_found_in_a_header_leads_to_its_user_whichever_came_first(self, app: AppOf) -> None:
+        call: Any = MOESIF_OK["/v1/events"]
+        for number, token in enumerate(("early", "late")):
+            headers = {"headers": {"authorization": f"Bearer {token}"}}
+            requests = [
+                ("/v1/events", call | {"request": call["request"] | headers}),
+                ("/v1/users", {"user_id": f"user-{token}", "session_token": token}),
+            ]
+            for path, body in requests if number else reversed(requests):
+                assert app.moesif(path, body).status_code == 201
+        rows = app.events(2, "user_id != ''")
+        assert [(row["user_id"], row["identified_by"]) for row in rows] == [
+            ("user-early", "session_token"),
+            ("user-late", "session_token"),
+        ]
+
+    def test_a_configuration_is_served_with_the_tags_of_every_answer(self, app: AppOf) -> None:
+        url = app.server.ingest + "//proxy/v1//config"
+        config = app.server.http.get(url, headers=app.moesif_headers)
+        assert (config.status_code, config.json()["sample_rate"]) == (200, 100)
+        taken = app.moesif("/v1/actions", ACTION)
+        for tag in ("X-Moesif-Config-ETag", "X-Moesif-Rules-Tag"):
+            assert config.headers[tag] == taken.headers[tag]
+        have = app.moesif_headers | {"If-None-Match": config.headers["X-Moesif-Config-ETag"]}
+        assert app.server.http.get(url, headers=have).status_code == 304
+        assert app.server.http.get(app.server.ingest + "/health/probe").json()["status"] is True
+
     @pytest.mark.parametrize(
         "response", [None, {"time": None, "status": None, "headers": None, "body": None}, {"time": None, "status": 0}]
     )
