@@ -17,6 +17,7 @@ from catchment.config import ConfigError, ensure_file, first_file, load
 from tests.conftest import catchment
 
 SECRET = "topsecret-0123456789"
+NEW_YEAR = "2027-01-01T00:00:00Z"
 SOUND: dict[str, Any] = {
     "console": {"token": "console-token"},
     "privacy": {"hash_key": "hash-key"},
@@ -196,12 +197,24 @@ class TestMistakes:
             {"apps__shop__batch__lives": SECRET},
             {"apps__shop__moloco__platforms": {"P": SECRET}},
             {"apps__shop__moloco__platforms": {"P": [[SECRET]]}},
+            {"apps__shop__moloco__expiring_keys": SECRET},
+            {"apps__shop__moloco__expiring_keys": [SECRET]},
+            {"apps__shop__moloco__expiring_keys": [{"platform": "SHOP_WEB", "key": [SECRET], "expires_at": NEW_YEAR}]},
+            {"apps__shop__moloco__expiring_keys": [{"platform": "SHOP", "key": SECRET, "expires_at": NEW_YEAR}]},
+            {"apps__shop__moloco__expiring_keys": [{"platform": "SHOP_WEB", "key": SECRET, "expires_at": "soon"}]},
             {"apps__shop__mixpanel": {"token": SECRET}},
             {"secrets": {"token": SECRET}},
         ],
     )
     def test_a_secret_is_never_shown(self, tmp_path: Path, values: dict[str, Any]) -> None:
         assert len(problems(tmp_path, tree(**values))) == 1  # which looks for the secret
+
+    @pytest.mark.parametrize("wrong", ["soon", "2027-01-01", "2027-01-01T00:00:00", True])
+    def test_the_end_of_a_key_is_a_time_with_its_offset(self, tmp_path: Path, wrong: Any) -> None:
+        keys = [{"platform": "SHOP_WEB", "key": "k", "expires_at": wrong}]
+        [problem] = problems(tmp_path, tree(apps__shop__moloco__expiring_keys=keys))
+        assert problem.startswith("apps.shop.moloco.expiring_keys.0.expires_at: found ")
+        assert problem.endswith("; it must be a time with its offset, like 2027-01-31T00:00:00Z")
 
     def test_a_number_in_a_secrets_place_is_not_shown_either(self, tmp_path: Path) -> None:
         assert problems(tmp_path, tree(console__token=31415926)) == ["console.token: found a number; it must be a text"]

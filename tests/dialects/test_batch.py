@@ -17,6 +17,7 @@ from catchment.dialects.dialect import Arrival, Call, Decoded
 from catchment.errors import Fault, Refused
 from catchment.record import EventRecord, encode_lines
 from catchment.settings import App, BatchApp, Limits, TimeWindow
+from tests.dialects.batch_schema import ANYTHING, EVENTS, MEMBERS, PROMO, SCALARS, TIME, USERS
 
 NOW = datetime(2024, 5, 31, 22, 30, 5, tzinfo=UTC)
 NOW_US = 1_717_194_605_000_000
@@ -31,8 +32,6 @@ AUTHENTICATION = Fault(401, 10, "AUTHENTICATION_INVALID")
 ROUTE = Fault(404, 20, "ROUTE_NOT_FOUND")
 
 # The two example bodies of the vendor's page, and the fixtures of its public client (contract 5).
-PROMO = "2021-08-12T22:30:05"
-TIME = "2012-08-12T22:30:05"
 PAGE_EVENT = {
     "name": "ue.added_to_cart",
     "time": TIME,
@@ -514,6 +513,32 @@ def test_46_an_emoji_counts_as_two_characters(escaped: bool) -> None:
     assert (only.label, only.tags) == (EMOJI * 100, [EMOJI * 32])
 
 
+def test_21_an_application_without_trigger_events_misuses_the_api() -> None:
+    off = {"shop": App(batch=BatchApp(rest_api_keys=[REST], live=[LIVE], trigger_events=False))}
+    found = refusal(b"not JSON", batch=Batch(off, Limits()))
+    assert found.fault == Fault(403, 12, "API_MISUSE")
+    assert refusal(GOOD, headers={"x-authorization": "wrong"}, batch=Batch(off, Limits())).fault == AUTHENTICATION
+
+
+@pytest.mark.parametrize("user_id", ["undefined", "NULL", "nil", "(null)", "[object Object]", "NaN", "-Infinity", "0"])
+def test_33_an_id_that_the_sdk_blocks_is_taken(user_id: str) -> None:
+    assert records(bulk(GOOD, id=user_id), BULK)[0].user_id == user_id
+
+
+def test_33_the_limit_of_a_user_id_is_a_setting() -> None:
+    strict = dialect(batch_user_id_chars_max=4)
+    assert records(bulk(GOOD, id=EMOJI * 2), BULK, batch=strict)
+    for path, body in ((BULK, bulk(GOOD, id="12345")), (BULK + "/12345", PAGE_SINGLE)):
+        assert "1 to 4 characters" in refusal(body, path, batch=strict).reason
+
+
+def test_47_too_many_requests_are_told_when_to_come_back() -> None:
+    answer = BATCH.refuse(Refused(BATCH.faults.too_many, "wait a little"))
+    assert answer.status == 429
+    assert ("retry-after", "5") in answer.headers
+    assert json.loads(answer.body) == {"code": 60, "type": "TOO_MANY_REQUESTS", "message": "wait a little"}
+
+
 def test_48_and_49_the_faults_that_the_edge_decides_on_are_in_the_vendor_s_terms() -> None:
     faults = BATCH.faults
     assert (faults.not_found, faults.wrong_method, faults.too_large) == (ROUTE, ROUTE, MALFORMED)
@@ -561,24 +586,6 @@ def settled(body: bytes, path: str, batch: Batch) -> None:
 
 STRICT = dialect("reject", batch_events_max=3)
 ENDPOINTS = st.tuples(st.sampled_from([SINGLE, BULK]), st.sampled_from([BATCH, STRICT]))
-MEMBERS = st.sampled_from(
-    ["events", "id", "name", "time", "label", "attributes", "tags", "date(x)", "x", "date(", "Y", "other"]
-)
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text(),
-    st.sampled_from(["ue.x", "ue.Y_1", TIME, PROMO, "2024-05-31T22:30:05", "v", "x" * 65]),
-)
-
-
-def below(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.lists(children, max_size=4) | st.dictionaries(MEMBERS, children, max_size=6)
-
-
-ANYTHING = st.recursive(SCALARS, below, max_leaves=12)
 ALMOST_EVENT = st.fixed_dictionaries(
     {"name": st.just("ue.x") | SCALARS},
     optional={
@@ -605,27 +612,6 @@ def test_any_bytes_are_decoded_or_refused(body: bytes, endpoint: tuple[str, Batc
 @example([{"id": "v", "events": [{"name": "ue.x", "attributes": {"date(x)": 10**400}}]}], (BULK, BATCH), True)
 def test_any_json_is_decoded_or_refused(body: Any, endpoint: tuple[str, Batch], escaped: bool) -> None:
     settled(json.dumps(body, ensure_ascii=escaped).encode(errors="replace"), *endpoint)
-
-
-VISIBLE = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
-WORDS = st.text(VISIBLE, min_size=1, max_size=32).filter(lambda text: not text.isspace())
-TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31)).map(lambda time: time.isoformat(timespec="seconds"))
-INTEGERS = st.integers(-(2**63), 2**63 - 1)
-VALUES = st.text(max_size=32) | INTEGERS | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
-NAMES = st.from_regex(r"[a-z0-9_]{1,30}", fullmatch=True)
-PLAIN = st.dictionaries(NAMES.map("p{:.29}".format), VALUES, max_size=8)
-DATES = st.dictionaries(NAMES.map("date(d{:.29})".format), TIMES | st.integers(0, 7258118399), max_size=7)
-EVENTS = st.fixed_dictionaries(
-    {"name": st.from_regex(r"ue\.[A-Za-z0-9_]{1,64}", fullmatch=True)},
-    optional={
-        "time": TIMES,
-        "label": WORDS,
-        "attributes": st.builds(lambda plain, dates: {**plain, **dates}, PLAIN, DATES),
-        "tags": st.lists(WORDS, max_size=10),
-        "other": ANYTHING,
-    },
-)
-USERS = st.lists(st.tuples(WORDS, st.lists(EVENTS, min_size=1, max_size=3)), min_size=1, max_size=3)
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ A case's id, or a comment in a test without cases, begins with the number of the
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,101 +14,50 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from catchment.dialects.dialect import Answer, Arrival, Call, Caller, Decoded, Dialect, Headers
-from catchment.dialects.moloco import FAULTS, Grant, Moloco
+from catchment.dialects.dialect import Call, Caller, Decoded
+from catchment.dialects.moloco import Moloco
+from catchment.dialects.moloco.dialect import Grant
+from catchment.dialects.moloco.faults import FAULTS
 from catchment.errors import Fault, Refused
-from catchment.record import EventRecord, encode_lines
-from catchment.settings import App, Limits, MolocoApp
-
-PLATFORM = "MOLOCO_SHOP_DEMO"
-PATH = f"/rmp/event/v1/platforms/{PLATFORM}/userevents"
-RECEIVED_AT = datetime(2025, 3, 4, 5, 6, 7, 890000, tzinfo=UTC)
-RECEIVED_US = 1_741_064_767_890_000
-AHEAD_SECONDS = 300
-LATEST_MS = RECEIVED_US // 1000 + AHEAD_SECONDS * 1000
-EVENT_MS = 1_617_870_506_121
-EVENT_TIME = datetime(2021, 4, 8, 8, 28, 26, 121000, tzinfo=UTC)
-PLATFORMS = {PLATFORM: ["key-1", "key-2"], "OTHER_SHOP": ["key-other"]}
-RULES = MolocoApp(platforms=PLATFORMS, time_ahead_seconds=AHEAD_SECONDS)
-APPS = {"shop": App(moloco=RULES), "unrelated": App()}
-CALLER = Caller("shop", Grant(PLATFORM, RULES))
-MOLOCO: Dialect = Moloco(APPS, Limits())
-MIB = 1024 * 1024
-
-NEEDED = {"SEARCH": "search_query", "PAGE_VIEW": "page_id"}
-ITEM_EVENTS = ("ITEM_PAGE_VIEW", "ADD_TO_CART", "PURCHASE", "ADD_TO_WISHLIST")
-EVENT_TYPES = ("SEARCH", "ITEM_PAGE_VIEW", "ADD_TO_CART", "PURCHASE", "ADD_TO_WISHLIST", "HOME", "LAND", "PAGE_VIEW")
-CHANNEL_TYPES = ("APP", "SITE", "DESKTOP_SITE", "MOBILE_SITE")
-MODES = ("STANDARD", "METRIC_ONLY", "ID_LESS")
-CURRENCIES = re.findall(
-    r"\w+",
-    "USD KRW JPY EUR GBP SEK INR THB IDR CNY CAD RUB BRL SGD HKD AUD PLN DKK VND MYR PHP TRY VES AED CHF VEF",
+from catchment.record import encode_lines
+from catchment.settings import Limits, MolocoApp
+from tests.dialects.moloco_calls import (
+    ABSENT,
+    AHEAD_SECONDS,
+    APPS,
+    CHANNEL_TYPES,
+    CURRENCIES,
+    EVENT_MS,
+    EVENT_TIME,
+    EVENT_TYPES,
+    ITEM_EVENTS,
+    LATEST_MS,
+    MIB,
+    MODES,
+    MOLOCO,
+    MONEY,
+    NO_APP_OS,
+    NO_IDENTIFIER,
+    NO_ITEM_ID,
+    PATH,
+    PLATFORM,
+    RECEIVED_AT,
+    RECEIVED_US,
+    RULES,
+    ZERO_ID,
+    a_call,
+    an_arrival,
+    an_event,
+    body_of,
+    cases,
+    decode,
+    payload_of,
+    placed,
+    properties_of,
+    record_of,
+    refusal_of,
 )
-NO_IDENTIFIER = "no available valid identifier to construct Moloco advertising ID"
-NO_APP_OS = "device os must contain ios or android for the app channel type"
-NO_ITEM_ID = "invalid item: either id or item_group_id must be set"
-ZERO_ID = "00000000-0000-0000-0000-000000000000"
-MONEY = {"currency": "USD", "amount": 12.34}
-ABSENT = ...
-
-
-def cases(names: str, *rows: tuple[Any, ...]) -> pytest.MarkDecorator:
-    """Parametrises a test; the first value of a row is its id."""
-    return pytest.mark.parametrize(names.split(", "), [pytest.param(*values, id=name[:50]) for name, *values in rows])
-
-
-def a_call(platform: str = PLATFORM, **fields: str) -> Call:
-    headers: Headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    return Call("POST", PATH.replace(PLATFORM, platform), "", headers, "192.0.2.7", {"platform": platform})
-
-
-def an_arrival() -> Arrival:
-    numbers = count(1)
-    return Arrival(RECEIVED_AT, RECEIVED_US, lambda: f"made-{next(numbers)}")
-
-
-def decode(body: bytes, call: Call | None = None, arrival: Arrival | None = None) -> Decoded:
-    return MOLOCO.decode("user_event", call or a_call(x_api_key="key-1"), CALLER, body, arrival or an_arrival())
-
-
-def body_of(event: Any) -> bytes:
-    return event if isinstance(event, bytes) else json.dumps(event).encode()
-
-
-def record_of(event: Any) -> EventRecord:
-    """The one record of an event, given as Python values or as the bytes of a body."""
-    decoded = decode(body_of(event))
-    assert decoded.answer == Answer(200, [("content-type", "application/json")], b"{}")
-    (record,) = decoded.records
-    assert isinstance(record, EventRecord)
-    return record
-
-
-def refusal_of(event: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        decode(body_of(event))
-    assert caught.value.fault[:2] == (400, 3)
-    return caught.value
-
-
-def payload_of(record: EventRecord) -> bytes:
-    assert isinstance(record.payload, msgspec.Raw)
-    return bytes(record.payload)
-
-
-def properties_of(record: EventRecord) -> Any:
-    return json.loads(bytes(record.properties))
-
-
-def an_event(of_type: Any = "HOME", **changes: Any) -> dict[str, Any]:
-    """A sound event of the type; a change to ABSENT takes a member away."""
-    event = {"event_type": of_type, "timestamp": EVENT_MS, "channel_type": "SITE", "user_id": "somebody"}
-    if of_type in ITEM_EVENTS:
-        event["items"] = [{"id": "sku"}]
-    if of_type in NEEDED:
-        event[NEEDED[of_type]] = "shoes"
-    return {name: value for name, value in (event | changes).items() if value is not ABSENT}
-
+from tests.dialects.moloco_schema import EVENTS
 
 HOME = body_of(an_event())
 
@@ -119,79 +68,15 @@ def home_with(member: str) -> bytes:
 
 # -- section 5 --------------------------------------------------------------------------------------------------------
 
-JAVA_HOME = b"""{"id":"ajs-next-1729973784295-1f893e86-ce88-430c-9822-5d37ef1c4a22","timestamp":"1617870506121",
-"channel_type":"SITE","user_id":"ecd14bdae1469f963df2726f88a2eab5bdd53953","session_id":"","name":"Dashboard Viewed",
-"event_type":"HOME"}"""
-JAVA_ITEM_PAGE_VIEW = b"""{"id":"ajs-next-1729986778105-2e18cab3-8fd4-473f-8953-d5899fac8c03",
-"timestamp":"1617870506121","channel_type":"SITE","user_id":"f5414d1f1c08947254bd257b661aa90b15e092f6","session_id":"",
-"event_type":"ITEM_PAGE_VIEW","items":[{"id":"2199832"}]}"""
-JAVA_SEARCH = b"""{"id":"ajs-next-1729981795685-5b1deab4-39d7-4bfa-af3b-3e183f68c0ae","timestamp":"1617870506121",
-"channel_type":"SITE","user_id":"1a0a1ee31dab3661f80a7b621816d53630ff0360","session_id":"","event_type":"SEARCH",
-"search_query":"colorado vape"}"""
-JAVA_PAGE_VIEW = b"""{"id":"ajs-next-1729981991771-ef5e378e-6e6f-41d9-add1-6984bc2dda77","timestamp":"1617870506121",
-"channel_type":"SITE","user_id":"02db0a1ed22424abc404362bf98c704cb22474ef","session_id":"",
-"name":"Shop Brands Viewed","event_type":"PAGE_VIEW","page_id":"SHOP_BRANDS"}"""
-JAVA_PURCHASE = b"""{"id":"88ec57bb-bd54-4391-b296-c7de36c45728","timestamp":"1617870506121","channel_type":"SITE",
-"user_id":"a9d220010dc9d8f0b998fa45e5f538d4176958da","session_id":"","items":[{"id":"2031646","price":{"amount":50,
-"currency":"USD"},"quantity":25}],"revenue":{"amount":1250,"currency":"USD"},"event_type":"PURCHASE",
-"shipping_charge":{"amount":0,"currency":"USD"}}"""
-JS_EVERYTHING = b"""{"id":"test_id","event_type":"ADD_TO_CART","timestamp":1632418357,"channel_type":"APP",
-"user_id":"test_user_id","session_id":"test_session_id",
- "device":{"os":"ios","os_version":"14.1","advertising_id":"7acefbed-d1f6-4e4e-aa26-74e93dd017e4",
-"unique_device_id":"test_device_id","persistent_id":"test_persistent_id","model":"iPhone 7","ip":"127.0.0.1",
-"ua":"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)","language":"ko"},
- "items":[{"id":"test-item-id-1","price":{"currency":"USD","amount":100},"quantity":1},{"id":"test-item-id-2",
-"price":{"currency":"USD","amount":200},"quantity":10,"item_group_id":"test-item-group-id",
-"seller_id":"test-seller-id"}],
- "revenue":{"currency":"USD","amount":300},"search_query":"test-query","page_id":"PAGE_ID",
-"referrer_page_id":"REFERRER_PAGE_ID","shipping_charge":{"currency":"USD","amount":0.99},
-"decision_track_id":"TRACK_ID"}"""
-DOCS_APP_HOME = b"""{"id":"164686671692740224564","event_type":"HOME","timestamp":"1692740224564","channel_type":"APP",
-"user_id":"yKDTEr","custom_id":"617949A9D05448498064F878AE85740E1692740027697",
-"referrer_page_id":"https://mycommerce.com/category/furniture",
-"device":{"os":"iOS","os_version":"14.4.1","persistent_id":"617949A9-D054-4849-8064-F8..."}}"""
-SEG_IN_MS = b"""{"event_type":"HOME","id":"12e64c12-f386-42c9-871b-8dg3e539ad19","channel_type":"APP",
-"timestamp":1707176262848,"user_id":"wcsf20ge-c3d5-11ee-9a73-0n5e570313ef","device":{"os":"IOS","os_version":"15.0.2",
-"advertising_id":"7acefbed-d1f6-4e4e-aa26-74e93dd017e4","unique_device_id":"2b6f0cc904d137be2e1730235f5664094b831186",
-"model":"iPhone 12","language":"en","ip":"1192.158.1.38"},"session_id":"c3d5-fewf-11ee-9a73-0n5e570313ef",
-"items":[{"id":"123","price":{"currency":"USD","amount":12.34},"quantity":1,
-"seller_id":"cs032b-11ee-9a73-0n5e570313ef"}],"revenue":{"currency":"USD","amount":69.12},"search_query":"iphone",
-"page_id":"/home","referrer_page_id":"google.com","shipping_charge":{"currency":"USD","amount":5.0}}"""
-GTM_PRETTY = b"""{
-  "event_type": "PURCHASE",
-  "channel_type": "SITE",
-  "id": "gtm-1",
-  "user_id": "u",
-  "page_id": "/checkout",
-  "timestamp": 1692740224564,\r
-  "device": {
-\t"os": "Windows",
-    "persistent_id": "d"
-  },
-  "items": [
-    { "id": "a" }
-  ],
-  "revenue": { "currency": "EUR", "amount": 3 }
+RECORDED = {
+    case["name"]: case["body"].encode()
+    for case in json.loads((Path(__file__).parent.parent / "cases" / "moloco.json").read_text("utf-8"))
+    if case["status"] == 200 and case["path"].startswith("/rmp/")
 }
-"""
-MCM_CLI_PURCHASE = b"""{"event_type":"PURCHASE","timestamp":1692740224564,"channel_type":"SITE",
-"device":{"persistent_id":"d"},"items":[{"id":"a","quantity":1,"seller_id":"s","price":{"currency":"USD","amount":5}}],
-"revenue":{"currency":"USD","amount":5},"shipping_charge":{"currency":"USD","amount":0}}"""
+JAVA_PURCHASE, JS_EVERYTHING = RECORDED["JAVA PURCHASE"], RECORDED["JS everything"]
 
 
-@cases(
-    "body",
-    ("3-JAVA_HOME", JAVA_HOME),
-    ("3-JAVA_ITEM_PAGE_VIEW", JAVA_ITEM_PAGE_VIEW),
-    ("3-JAVA_SEARCH", JAVA_SEARCH),
-    ("3-JAVA_PAGE_VIEW", JAVA_PAGE_VIEW),
-    ("3-JAVA_PURCHASE", JAVA_PURCHASE),
-    ("3-JS_EVERYTHING", JS_EVERYTHING),
-    ("3-DOCS_APP_HOME", DOCS_APP_HOME),
-    ("3-SEG_IN_MS", SEG_IN_MS),
-    ("15-GTM_PRETTY", GTM_PRETTY),
-    ("3-MCM_CLI_PURCHASE", MCM_CLI_PURCHASE),
-)
+@cases("body", *((f"3 {name}", body) for name, body in RECORDED.items()))
 def test_a_published_body_is_accepted_and_kept_as_sent_on_one_line(body: bytes) -> None:
     record = record_of(body)
     assert json.loads(payload_of(record)) == json.loads(body)
@@ -216,7 +101,7 @@ def test_every_member_of_the_fullest_body_has_its_column() -> None:
     assert properties_of(record) == {"session_id": "test_session_id", "device": sent["device"]}
     columns = {name: getattr(record, name) for name in record.__struct_fields__}
     del columns["payload"], columns["properties"], columns["items"]
-    defaults = dict.fromkeys(columns) | {"weight": 1, "undated": False, "late": False}
+    defaults = dict.fromkeys(columns) | {"weight": 1, "undated": False, "late": False, "truncated": False}
     assert columns == defaults | {
         "app": "shop",
         "source": "moloco",
@@ -247,11 +132,10 @@ def test_every_member_of_the_fullest_body_has_its_column() -> None:
 # -- routes and keys --------------------------------------------------------------------------------------------------
 
 
-def test_the_one_route_is_a_post_of_a_user_event_within_a_mebibyte_or_the_setting() -> None:
-    (route,) = MOLOCO.routes
+def test_a_user_event_is_posted_within_a_mebibyte_or_the_setting() -> None:
+    route = MOLOCO.routes[0]
     assert (route.method, route.endpoint, route.body_bytes_max) == ("POST", "user_event", MIB)
-    (route,) = Moloco(APPS, Limits(moloco_body_bytes_max=4096)).routes
-    assert route.body_bytes_max == 4096
+    assert Moloco(APPS, Limits(moloco_body_bytes_max=4096)).routes[0].body_bytes_max == 4096
     found = route.pattern.match(PATH)
     assert found is not None
     assert found.groupdict() == {"platform": PLATFORM}
@@ -270,10 +154,11 @@ def test_another_path_is_no_route(path: str) -> None:
     assert not any(route.pattern.match(path) for route in MOLOCO.routes)
 
 
-def test_the_dialect_owns_what_is_below_rmp() -> None:
-    assert MOLOCO.owns.match("/rmp/anything")
-    assert not MOLOCO.owns.match("/v1/actions")
-    assert not MOLOCO.owns.match("/x/rmp/")
+def test_the_dialect_owns_what_is_below_rmp_and_its_two_other_doors() -> None:
+    for path in ("/rmp/anything", "/cdp/SEGMENT", "/cdp/SEGMENT/", "/t/i", "/t/c/", "/t/c/P", "/t/i/P/Q"):
+        assert MOLOCO.owns.match(path), path
+    for path in ("/v1/actions", "/x/rmp/", "/cdp/segment", "/cdp/SEGMENTS", "/t/", "/t/x/P", "/t/index", "/x/t/i/P"):
+        assert not MOLOCO.owns.match(path), path
 
 
 @cases("key", *((f"2-{key}", key) for key in ("key-1", "key-2")))
@@ -565,13 +450,6 @@ def test_an_empty_body_is_an_empty_event(body: bytes) -> None:
     assert refusal_of(body).reason == "invalid event_type"
 
 
-def placed(path: str, value: Any) -> Any:
-    """The value within objects and arrays so that it stands at the path: `items[0].id` gives {"items": [{"id": 5}]}."""
-    for part in reversed(re.findall(r"\w+", path)):
-        value = [*[{}] * int(part), value] if part.isdigit() else {part: value}
-    return value
-
-
 STRINGS = "id domain user_id search_query session_id custom_id page_id referrer_page_id decision_track_id"
 MISFITS: tuple[tuple[int, str, str, Any, str], ...] = (
     *((25, "string", name, 5, "5") for name in re.findall(r"\w+", STRINGS)),
@@ -808,37 +686,6 @@ def test_any_json_near_the_schema_is_decoded_or_refused(changes: dict[str, Any],
     event = (an_event("PURCHASE") if sound else {}) | changes
     body = json.dumps(event, ensure_ascii=plain).encode(errors="surrogatepass")
     outcome(body)
-
-
-IDS = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=128)
-TEXTS = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
-AMOUNTS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**18), 10**18)
-MONEYS = st.fixed_dictionaries({"currency": st.sampled_from(CURRENCIES)}, optional={"amount": AMOUNTS})
-ITEMS = st.fixed_dictionaries(
-    {"id": IDS},
-    optional={
-        "item_group_id": TEXTS,
-        "price": MONEYS,
-        "quantity": st.integers(-(2**31), 2**31 - 1) | st.integers(0, 99).map(str),
-        "seller_id": TEXTS,
-        "price_seller": MONEYS,
-        "brand": st.none() | st.booleans() | AMOUNTS | TEXTS,
-    },
-)
-TIMES: st.SearchStrategy[int] = st.integers(1, int(RECEIVED_AT.timestamp() * 1000))
-EVENTS = st.fixed_dictionaries(
-    {
-        "event_type": st.sampled_from(EVENT_TYPES),
-        "timestamp": TIMES | TIMES.map(str),
-        "channel_type": st.sampled_from(CHANNEL_TYPES),
-        "user_id": IDS,
-        "device": st.fixed_dictionaries({"os": st.sampled_from(["iOS 17", "android"])}, optional={"model": TEXTS}),
-        "items": st.lists(ITEMS, min_size=1, max_size=3),
-        "search_query": IDS,
-        "page_id": IDS,
-    },
-    optional={"id": IDS, "revenue": MONEYS, "shipping_charge": MONEYS, "domain": TEXTS, "extra": TEXTS},
-)
 
 
 @given(EVENTS, st.none() | st.integers(0, 4), st.booleans())

@@ -89,6 +89,17 @@ class IdentityContract:
         rows = store.query("SELECT event_id, user_id, company_id FROM events ORDER BY event_id", {}).rows
         assert [(row["user_id"], row["company_id"]) for row in rows] == [("u", "c"), ("", "d")]
 
+    def test_identity_is_the_vendors_own_else_the_user_that_is_known_by_now(self, store: Store) -> None:
+        own = {"identity": "device-1", "anonymous_id": "n"}
+        events = [event("1", **own), event("2", anonymous_id="n"), event("3", user_id="w"), event("4"), event("5")]
+        events[4]["anonymous_id"] = "nobody's"
+        store.insert(lines(*events))
+        query = "SELECT event_id, identity FROM events ORDER BY event_id"
+        before = {row["event_id"]: row["identity"] for row in store.query(query, {}).rows}
+        assert before == {"1": "device-1", "2": "n", "3": "w", "4": "", "5": "nobody's"}
+        store.insert(lines(alias("u", 1, anonymous_id="n")))
+        assert {row["event_id"]: row["identity"] for row in store.query(query, {}).rows} == before | {"2": "u"}
+
     def test_a_user_was_seen_when_its_visitor_and_its_sessions_were(self, store: Store) -> None:
         store.insert(lines(event("1", anonymous_id="n", time="2025-01-01T00:00:00")))
         store.insert(lines(event("2", session_token="t", time="2026-01-01T00:00:00")))

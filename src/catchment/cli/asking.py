@@ -4,14 +4,14 @@ A core that is just being started, or started again, is waited for; so is anothe
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from catchment import wiring
+from catchment import maintenance, wiring
 from catchment.api.overview import overview
 from catchment.loader import Loader
 from catchment.log.log import LogReader
@@ -22,6 +22,9 @@ from catchment.supervisor import running, trust
 WAIT_S = 10.0
 RETRY_S = 0.2
 TAIL_S = 0.25
+
+
+Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
 
 
 class CannotAsk(Exception):
@@ -60,17 +63,43 @@ class _RunningCore:
         self._client.close()
 
 
-def ask(settings: Settings, data_dir: Path, query: str) -> Rows:
-    """The answer to a query."""
+def ask(settings: Settings, data_dir: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+    """The answer to a query; `parameters` are bound to `{name:Type}` in it."""
+    with asker(settings, data_dir) as put:
+        return put(query, parameters or {})
+
+
+@contextmanager
+def asker(settings: Settings, data_dir: Path, *, caught_up: bool = False) -> Iterator[Ask]:
+    """What answers several queries, one after the other. With `caught_up`, only after all that is in the log now was
+    loaded, so that what was answered a moment ago is seen."""
     with _running_core(settings, data_dir) as core:
         if core is not None:
-            answer = core.request("POST", "/api/sql", json={"query": query})
-            return Rows([Column(**column) for column in answer["columns"]], answer["rows"])
+            if caught_up:
+                _wait_for_loader(core)
+
+            def over_api(query: str, parameters: Mapping[str, Any]) -> Rows:
+                answer = core.request("POST", "/api/sql", json={"query": query, "parameters": dict(parameters)})
+                return Rows([Column(**column) for column in answer["columns"]], answer["rows"])
+
+            yield over_api
+            return
     with _opened(settings, data_dir) as (store, _, _):
-        try:
-            return store.query(query)
-        except (QueryError, UnicodeError) as error:
-            raise CannotAsk(str(error)) from None
+
+        def in_store(query: str, parameters: Mapping[str, Any]) -> Rows:
+            try:
+                return store.query(query, parameters)
+            except (QueryError, UnicodeError) as error:
+                raise CannotAsk(str(error)) from None
+
+        yield in_store
+
+
+def _wait_for_loader(core: _RunningCore) -> None:
+    """Returns once nothing waits to be loaded, or after a while: under steady traffic something always waits."""
+    deadline = time.monotonic() + WAIT_S
+    while core.request("GET", "/api/status")["lag"]["unread_bytes"] and time.monotonic() < deadline:
+        time.sleep(RETRY_S)
 
 
 def follow(settings: Settings, data_dir: Path, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -87,13 +116,15 @@ def follow(settings: Settings, data_dir: Path, filters: dict[str, str]) -> Itera
 
 
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
-    """What `/api/status` tells, and where it runs (`running` is None if it does not)."""
+    """What `/api/status` tells, where it runs (`running` is None if it does not), and whether it is in maintenance."""
+    begun = maintenance.state(data_dir)
+    told = begun._asdict() if begun else None
     with _running_core(settings, data_dir) as core:
         if core is not None:
             found = core.request("GET", "/api/status")
-            return {"running": running(data_dir)} | found
+            return {"running": running(data_dir), "maintenance": told} | found
     with _opened(settings, data_dir) as (store, log, loader):
-        return {"running": None} | overview(store, log, loader, data_dir)
+        return {"running": None, "maintenance": told} | overview(store, log, loader, data_dir)
 
 
 @contextmanager

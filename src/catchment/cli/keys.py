@@ -33,5 +33,6 @@ def _batch(app: App) -> dict[str, str | None] | None:
 def _moloco(app: App) -> dict[str, str | None] | None:
     if app.moloco is None:
         return None
-    platform, keys = next(iter(app.moloco.platforms.items()))
-    return {"platform": platform, "api_key": next(iter(keys), None)}
+    platform, lasting = next(iter(app.moloco.platforms.items()))
+    expiring = [key.key for key in app.moloco.expiring_keys if key.platform == platform]
+    return {"platform": platform, "api_key": next(iter([*lasting, *expiring]), None)}
