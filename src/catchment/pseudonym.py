@@ -5,12 +5,15 @@ steals the store can log in nowhere. `privacy.credentials = "plain"` keeps the v
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import lru_cache
 
 PREFIX = "hash:"
 _DIGEST_BYTES = 16
 _CACHED_VALUES_MAX = 4096
+
+_HASHED = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * _DIGEST_BYTES}}}")
 
 Pseudonym = Callable[[str], str]
 
@@ -30,3 +33,9 @@ def keyed_hash(hash_key: str) -> Pseudonym:
 def plain(value: str) -> str:
     """Keeps the value as it is."""
     return value
+
+
+def keeping_hashes(pseudonym: Pseudonym) -> Pseudonym:
+    """The same, but what is a hash stays as it is: for bodies that were stored with hashes in place of credentials and
+    are decoded again. Never for what a sender sends, who could choose a hash."""
+    return lambda value: value if _HASHED.fullmatch(value) else pseudonym(value)
