@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,23 @@ class Server:
         assert len(rows) == count, rows
         return rows
 
-    def stop(self) -> int:
+    def check_books(self, where: str = "1", **parameters: Any) -> None:
+        """Fails unless all that arrived is accounted for. What is in the log only is not in the books yet, and within
+        an insert they may be out of balance for a moment."""
+        query = f"SELECT * FROM ledger WHERE difference != 0 AND ({where})"
+        found: list[dict[str, Any]] = []
+
+        def balanced() -> bool:
+            found[:] = self.sql(query, **parameters)
+            return not found
+
+        until(balanced, within_s=VISIBLE_WITHIN_S, otherwise=lambda: f"the books do not balance: {found}")
+
+    def stop(self, *, check_books: bool = True) -> int:
         """SIGTERM; the exit code."""
+        if check_books and self.process.poll() is None:
+            with suppress(httpx.TransportError):  # what runs no more is not asked
+                self.check_books()
         self.http.close()
         self.api.close()
         if self.process.poll() is None:
@@ -162,6 +178,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write_apps(data_dir, ["default", *(f"app{number}" for number in range(APPS))])
     running = Server(data_dir, "--workers", "2")
     yield running
+    until(lambda: running.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=60)
     assert running.stop() == 0
 
 
@@ -171,9 +188,11 @@ def _app_names() -> Iterator[str]:
 
 
 @pytest.fixture
-def app(server: Server, _app_names: Iterator[str]) -> AppOf:
-    """An application that nothing was sent to yet."""
-    return AppOf(server, next(_app_names))
+def app(server: Server, _app_names: Iterator[str]) -> Iterator[AppOf]:
+    """An application that nothing was sent to yet. What the test sends must be accounted for in the end."""
+    app = AppOf(server, next(_app_names))
+    yield app
+    server.check_books("app = {app:String}", app=app.name)
 
 
 def _children(pid: int) -> list[int]:

@@ -120,6 +120,10 @@ def test_every_acknowledged_event_is_there_once_whatever_is_killed(own_server: S
     assert set(found) <= sent
     assert len(acknowledged_ids) > 1000
     assert any(client.retries for client in clients), "the kills were felt"
+    until(lambda: own_server.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=60)
+    own_server.check_books()
+    [books] = own_server.sql("SELECT sum(received) AS received, sum(stored) AS stored FROM ledger")
+    assert books["received"] >= books["stored"] == len(found)
 
 
 def _lives(pid: int) -> bool:

@@ -9,6 +9,8 @@ them until the one that cannot be taken stands alone, and keeps that one as a re
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +52,23 @@ class Loader:
         self._store = store
         self._settings = settings
         self.progress = Progress()
+        self._turn = threading.Lock()
+        self._inserting = threading.Lock()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """No insert is under way inside it, so that all tables tell of the same lines. It waits for one insert at most,
+        for the next one must take its turn behind it."""
+        with self._turn, self._inserting:
+            yield
+
+    def _put(self, lines: bytes) -> None:
+        with self._turn:
+            self._inserting.acquire()
+        try:
+            self._store.insert(lines)
+        finally:
+            self._inserting.release()
 
     def run(self, stop: threading.Event) -> None:
         """Loads until `stop` is set, then for a bounded time what is still in the log."""
@@ -114,9 +133,9 @@ class Loader:
     def _insert(self, lines: bytes) -> None:
         """Puts the lines in. Raises `StoreError` where the store takes nothing at all."""
         try:
-            self._store.insert(lines)
+            self._put(lines)
         except StoreError as error:
-            self._store.insert(CANARY)
+            self._put(CANARY)
             parts = lines.splitlines(keepends=True)
             if len(parts) > 1:
                 middle = len(parts) // 2
@@ -129,9 +148,9 @@ class Loader:
         """Whether the store takes a line after all: one that fails now and then must not cost a sound record."""
         for _ in range(SINGLE_LINE_TRIES):
             try:
-                self._store.insert(line)
+                self._put(line)
             except StoreError:
-                self._store.insert(CANARY)
+                self._put(CANARY)
             else:
                 return True
         return False
@@ -153,8 +172,10 @@ class Loader:
             code="unloadable",
             reason=reason[:1000],
             payload_bytes=len(line),
+            edge=known.get("edge", ""),  # of the books, its line counts as received
+            tally=known.get("tally", 0),
         )
-        self._store.insert(encode_lines([rejection]))
+        self._put(encode_lines([rejection]))
 
     def _note_failure(self, error: Exception) -> None:
         self.progress.last_error = str(error)

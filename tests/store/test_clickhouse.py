@@ -8,6 +8,7 @@ import pytest
 from catchment.settings import MIB, Sql
 from catchment.store.clickhouse import ClickHouseStore, _statements
 from catchment.store.store import Store, StoreError
+from tests.store.books import LedgerContract, ledger
 from tests.store.contract import StoreContract, event, lines
 from tests.store.identity import IdentityContract
 
@@ -23,12 +24,27 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore
     store.close()
 
 
-class TestClickHouseKeepsTheContract(StoreContract, IdentityContract):
+class TestClickHouseKeepsTheContract(StoreContract, IdentityContract, LedgerContract):
     @pytest.fixture
     def store(self, engine: ClickHouseStore) -> Store:
-        for table in ("event_rows", "profile_leaves", "aliases", "activity", "rejection_rows"):
+        for table in (
+            "event_rows",
+            "profile_leaves",
+            "aliases",
+            "activity",
+            "edge_tallies",
+            "deliveries",
+            "rejection_rows",
+        ):
             engine._command(f"TRUNCATE TABLE catchment.{table}")
         return engine
+
+
+def test_an_event_that_the_store_lost_is_no_duplicate(engine: ClickHouseStore) -> None:
+    engine.insert(lines(event("lost", app="loser", edge="e", tally=1), event("left", app="loser", edge="e", tally=2)))
+    engine._command("ALTER TABLE catchment.event_rows DELETE WHERE event_id = 'lost' SETTINGS mutations_sync = 1")
+    [row] = [row for row in ledger(engine) if row["app"] == "loser"]
+    assert (row["received"], row["stored"], row["duplicate"], row["difference"]) == (2, 1, 0, 1)
 
 
 def test_what_was_inserted_is_there_when_the_store_is_opened_again(tmp_path: Path, engine: ClickHouseStore) -> None:

@@ -1,6 +1,6 @@
 """The core's HTTP application. It knows the store, the log's backlog and the loader's progress, and no vendor.
 
-Every path but the health checks wants `Authorization: Bearer` with the console's token. Errors are
+Every path but the health checks and `/openapi.json` wants `Authorization: Bearer` with the console's token. Errors are
 `{"error": "what to change"}`.
 """
 
@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from catchment.api.metrics import CONTENT_TYPE, Metrics
 from catchment.api.overview import overview
 from catchment.loader import Loader
 from catchment.log.log import LogReader
@@ -54,18 +56,19 @@ class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
 class _Core:
     """What the running core holds."""
 
-    def __init__(self, store: Store, log: LogReader, loader: Loader) -> None:
+    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path) -> None:
         self.store = store
         self.log = log
         self.loader = loader
+        self.metrics = Metrics(partial(overview, store, log, loader, data_dir))
 
 
-def core_app(settings: Settings, data_dir: Path, open_core: OpenCore) -> Starlette:
-    """The application; `open_core` is called when it starts."""
+def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any]) -> Starlette:
+    """The application; `open_core` is called when it starts. `openapi` describes the other port."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = _Core(*await run_in_threadpool(open_core))
+        core = _Core(*await run_in_threadpool(open_core), data_dir)
         stop = threading.Event()
         thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
         thread.start()
@@ -96,8 +99,15 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore) -> Starlet
         core = request.app.state.core
         return _json(await run_in_threadpool(overview, core.store, core.log, core.loader, data_dir))
 
+    async def metrics(request: Request) -> Response:
+        text = await run_in_threadpool(request.app.state.core.metrics.text)
+        return Response(text, media_type=CONTENT_TYPE, headers=STRICT_HEADERS)
+
     async def health(_: Request) -> Response:
         return _json({"status": "ok"})
+
+    async def describe(_: Request) -> Response:
+        return _json(openapi)
 
     guard = _guard(settings.console.token)
     return Starlette(
@@ -105,9 +115,11 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore) -> Starlet
         routes=[
             Route("/health/live", health),
             Route("/health/ready", health),
+            Route("/openapi.json", describe),
             Route("/api/sql", guard(run_sql), methods=["POST"]),
             Route("/api/tail", guard(tail)),
             Route("/api/status", guard(status)),
+            Route("/metrics", guard(metrics)),
         ],
         exception_handlers={HTTPException: _not_served, Exception: _defect},
     )

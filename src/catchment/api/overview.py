@@ -11,12 +11,15 @@ from catchment.log.log import LogReader
 from catchment.store import queries
 from catchment.store.store import Store
 
+BOOKS_HOURS = 24
+
 
 def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> dict[str, Any]:
-    """Rates per application and source, lag, disk in bytes, and whether loading works."""
+    """The books, rates per application and source, lag, disk in bytes, and whether loading works."""
     backlog, progress = log.backlog(), loader.progress
     now = time.time()
     return {
+        "books": books(store, loader),
         "rates": store.query(queries.text("rates")).rows,
         "lag": {
             "unread_bytes": backlog.unread_bytes,
@@ -31,6 +34,15 @@ def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> di
         },
         "disk": disk_use(data_dir, log_bytes=backlog.held_bytes),
     }
+
+
+def books(store: Store, loader: Loader) -> dict[str, Any]:
+    """Whether what came in adds up, in all and by application and source: the ledger of the last hours. Looked at
+    between two inserts, for within one the tables are filled one after the other."""
+    with loader.pause():
+        rows = store.query(queries.text("books"), {"hours": BOOKS_HOURS}).rows
+    sums = ("received", "stored", "duplicate", "rejected", "late", "difference")
+    return {"hours": BOOKS_HOURS} | {name: sum(row[name] for row in rows) for name in sums} | {"rows": rows}
 
 
 def disk_use(data_dir: Path, *, log_bytes: int) -> dict[str, int]:

@@ -37,6 +37,7 @@ VIEWS = (  # each after those that it reads
     "companies",
     "subscriptions",
     "rejections",
+    "ledger",
 )
 
 INSERT_SETTINGS: dict[str, Any] = {

@@ -12,6 +12,8 @@ CREATE TABLE catchment.log
     user_agent LowCardinality(String),
     agent Tuple(name LowCardinality(String), version LowCardinality(String), os LowCardinality(String), os_version LowCardinality(String), device LowCardinality(String)),
     place Tuple(country LowCardinality(String), region LowCardinality(String), city LowCardinality(String), latitude Nullable(Float64), longitude Nullable(Float64)),
+    edge String,
+    tally UInt64,
 
     name String,
     time DateTime64(6, 'UTC'),
@@ -77,6 +79,7 @@ CREATE TABLE catchment.log
     code LowCardinality(String),
     reason String,
     path String,
-    payload_bytes UInt64
+    payload_bytes UInt64,
+    count UInt32 DEFAULT 1
 )
 ENGINE = Null;

@@ -78,7 +78,8 @@ CREATE TABLE catchment.event_rows
     version UInt64,
 
     INDEX time_range time TYPE minmax GRANULARITY 1,
-    INDEX loaded_range loaded_at TYPE minmax GRANULARITY 1
+    INDEX loaded_range loaded_at TYPE minmax GRANULARITY 1,
+    INDEX received_range received_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY if(day >= toDate32('2020-01-01') AND day < toDate32('2040-01-01'), toYear(day), 0)

@@ -14,7 +14,8 @@ CREATE TABLE catchment.rejection_rows
     payload String CODEC(ZSTD(1)),
     payload_bytes UInt64,
     ip String,
-    user_agent LowCardinality(String)
+    user_agent LowCardinality(String),
+    calls UInt32
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYear(received_at)
@@ -36,6 +37,7 @@ SELECT
     payload,
     payload_bytes,
     ip,
-    user_agent
+    user_agent,
+    count AS calls
 FROM catchment.log
 WHERE kind = 'rejection';

@@ -18,7 +18,7 @@ FROM
     FROM catchment.events
     GROUP BY app, source
     UNION ALL
-    SELECT app, source, 0, 0, 0, count()
+    SELECT app, source, 0, 0, 0, sum(calls)
     FROM catchment.rejections
     GROUP BY app, source
 )
