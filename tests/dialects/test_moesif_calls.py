@@ -105,7 +105,7 @@ def test_12_a_preflight_allows_what_browsers_send() -> None:
     assert headers["access-control-allow-origin"] == "*"
     assert {"POST", "GET"} <= set(headers["access-control-allow-methods"].split(", "))
     allowed = set(headers["access-control-allow-headers"].split(", "))
-    assert {"content-type", "x-moesif-application-id", "x-moesif-sdk", "if-none-match"} <= allowed
+    assert {"content-type", "x-moesif-application-id", "x-moesif-sdk", "if-none-match", "idempotency-key"} <= allowed
 
 
 def test_an_error_has_a_code_a_message_that_names_the_place_and_cors() -> None:

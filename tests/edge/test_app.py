@@ -4,19 +4,24 @@ import asyncio
 import json
 import re
 from asyncio import Future
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catchment import config
+from catchment import config, maintenance
 from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, Decoded, Faults, Route
+from catchment.edge import answers
+from catchment.edge.answers import Answers
 from catchment.edge.app import EdgeApp
 from catchment.edge.lookups import Lookups
+from catchment.edge.rates import Bucket, Rates
 from catchment.edge.reload import SettingsWatch
 from catchment.errors import Fault, LogUnavailable, Refused
+from catchment.maintenance import MaintenanceWatch
 from catchment.record import Agent, EventRecord
-from catchment.settings import Settings
+from catchment.settings import RateLimit, Settings
 from tests.conftest import write_apps
 
 KEY = {"key": "good"}
@@ -128,7 +133,18 @@ class Edge:
         self.log = Log()
         watch = SettingsWatch(folder / config.FILE_NAME, lambda: config.load(folder), self.settings, speaks=True)
         lookups = Lookups(lambda text: Agent(name=text), None)
-        self.app = EdgeApp(watch, lambda settings: [Vendor(settings)], lookups, lambda _loop: self.log)
+        self.maintenance = MaintenanceWatch(folder)
+        self.rates = Rates(folder / "rates", self.settings.apps)
+        self.answers = Answers(folder / answers.FILE_NAME, self.settings.limits)
+        self.app = EdgeApp(
+            watch,
+            lambda settings: [Vendor(settings)],
+            lookups,
+            lambda _loop: self.log,
+            maintenance=self.maintenance,
+            rates=self.rates,
+            answers=self.answers,
+        )
         self.app._log = self.log  # without the watch's task, which is no part of this
 
     def begin(self, exchange: Exchange) -> "asyncio.Task[None]":
@@ -140,6 +156,18 @@ class Edge:
         """The answer, after the log took or refused what was appended."""
         task, seen = self.begin(exchange), len(self.log.appends)
         await asyncio.sleep(0)
+        return await self._settle(task, exchange, seen, error)
+
+    async def send_keyed(self, exchange: Exchange, error: Exception | None = None) -> tuple[int, bytes] | None:
+        """The same for a call with an Idempotency-Key, which the log hears of later, if at all."""
+        task, seen = self.begin(exchange), len(self.log.appends)
+        while len(self.log.appends) == seen and not (await asyncio.wait({task}, timeout=0.001))[0]:
+            pass
+        return await self._settle(task, exchange, seen, error)
+
+    async def _settle(
+        self, task: "asyncio.Task[None]", exchange: Exchange, seen: int, error: Exception | None
+    ) -> tuple[int, bytes] | None:
         for _, future in self.log.appends[seen:]:
             if error:
                 future.set_exception(error)
@@ -150,8 +178,10 @@ class Edge:
 
 
 @pytest.fixture
-def edge(tmp_path: Path) -> Edge:
-    return Edge(tmp_path)
+def edge(tmp_path: Path) -> Iterator[Edge]:
+    made = Edge(tmp_path)
+    yield made
+    made.answers.close()
 
 
 def post(count: int, agent: str = "UA") -> Exchange:
@@ -203,6 +233,57 @@ class TestAppend:
         assert numbers == sorted(set(numbers))
 
 
+class TestIdempotencyKey:
+    async def test_an_answer_is_remembered_only_once_its_records_are_durable(self, edge: Edge) -> None:
+        call = post(2)
+        call.headers["idempotency-key"] = "k"
+        assert await edge.send_keyed(call, LogUnavailable("disk full")) == (503, b"the event store is busy; try again")
+        assert await edge.send_keyed(call) == (201, b"1000")
+        first, second = edge.log.lines(0), edge.log.lines(1)
+        assert [line["event_id"] for line in first] == [line["event_id"] for line in second]
+        assert [line["undated"] for line in first + second] == [True] * 4
+
+    async def test_a_call_that_was_answered_is_not_decoded_again(self, edge: Edge) -> None:
+        call = post(2)
+        call.headers["idempotency-key"] = "k"
+        assert await edge.send_keyed(call) == (201, b"1000")
+        limits = edge.settings.limits.model_copy(update={"batch_events_max": 7})
+        edge.app.adopt(edge.settings.model_copy(update={"limits": limits}))
+        assert await edge.send_keyed(call) == (201, b"1000")
+        assert len(edge.log.appends) == 1
+        assert await edge.send(post(2)) == (201, b"7")
+
+    async def test_without_a_caller_the_header_means_nothing(self, edge: Edge) -> None:
+        for _ in range(2):
+            exchange = Exchange("GET", "/open", query="event", headers={"idempotency-key": "k"})
+            assert await edge.send(exchange) == (201, b"1000")
+        assert len(edge.log.appends) == 2
+
+
+class TestRefusedBeforeItsBodyIsRead:
+    async def test_over_the_limit_and_kept(self, edge: Edge, tmp_path: Path) -> None:
+        limit = RateLimit(requests_per_second=0.001, burst_requests=1)
+        edge.rates.buckets["shop", "vendor"] = Bucket(tmp_path / "bucket", limit)
+        assert await edge.send(post(1)) == (201, b"1000")
+        over = post(1)
+        assert await edge.send(over) == (429, b"too many requests")
+        assert over.reads == 0
+        [kept] = edge.log.lines()
+        assert (kept["kind"], kept["app"], kept["status"], kept["payload"]) == ("rejection", "shop", 429, "")
+        assert await edge.send(Exchange("GET", "/open")) == (200, b"1000")
+
+    async def test_in_maintenance_and_not_kept(self, edge: Edge, tmp_path: Path) -> None:
+        maintenance.begin(tmp_path, "")
+        edge.maintenance.look()
+        refused = post(1)
+        assert await edge.send(refused) == (503, b"the server is in maintenance; try again later")
+        assert refused.reads == 0
+        assert await edge.send(Exchange("GET", "/open", query="event")) == refused.answer
+        assert await edge.send(Exchange("GET", "/open", query="refuse")) == (400, b"as asked for")
+        assert await edge.send(Exchange("GET", "/open")) == (200, b"1000")
+        assert edge.log.appends == []
+
+
 class TestAdopt:
     async def test_a_request_under_way_ends_as_it_began(self, edge: Edge) -> None:
         under_way = post(1)
@@ -227,6 +308,16 @@ class TestAdopt:
         await edge.send(exchange)
         assert [edge.log.lines(number)[0]["ip"] for number in (0, 1)] == ["192.0.2.7", "203.0.113.9"]
 
+    async def test_limits_of_requests_come_and_go(self, edge: Edge) -> None:
+        app = edge.settings.apps["default"]
+        assert app.moesif
+        moesif = app.moesif.model_copy(update={"rate_limit": RateLimit(requests_per_second=1)})
+        apps = {"default": app.model_copy(update={"moesif": moesif})}
+        edge.app.adopt(edge.settings.model_copy(update={"apps": apps}))
+        assert list(edge.rates.buckets) == [("default", "moesif")]
+        edge.app.adopt(edge.settings)
+        assert edge.rates.buckets == {}
+
     async def test_settings_that_make_no_dialect_leave_the_old_ones(self, edge: Edge) -> None:
         broken: Any = None
         with pytest.raises(AttributeError):
@@ -239,8 +330,9 @@ def test_the_watch_runs_with_the_application_and_ends_with_it(tmp_path: Path) ->
     loop = asyncio.new_event_loop()
     edge.app.__rsgi_init__(loop)
     loop.run_until_complete(asyncio.sleep(0))
-    [watching] = asyncio.all_tasks(loop)
+    tasks = asyncio.all_tasks(loop)
+    assert len(tasks) == 2  # the watch, and who closes the books of each minute
     edge.app.__rsgi_del__(loop)
     loop.run_until_complete(asyncio.sleep(0))
-    assert watching.cancelled()
+    assert all(task.cancelled() for task in tasks)
     loop.close()

@@ -26,6 +26,7 @@ class Headers(Protocol):
     """Request headers; names in lower case."""
 
     def get(self, key: str, default: Any = None) -> Any: ...
+    def __contains__(self, key: str, /) -> bool: ...
 
 
 class Call(NamedTuple):
@@ -68,10 +69,12 @@ class Arrival(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Who called: the application, and what the dialect wants to remember of the key (`grant`)."""
+    """Who called: the application, what the dialect wants to remember of the key (`grant`), and which part of the
+    application the key is for (`scope`), where a vendor has such."""
 
     app: str
     grant: Any = None
+    scope: str = ""
 
 
 NOBODY = Caller("")

@@ -1,5 +1,8 @@
 """Refused is not lost: what is kept of a refusal, and how much of it, so that nobody can fill the disk with faults."""
 
+from collections.abc import Callable
+
+from catchment.books import MINUTE_US
 from catchment.dialects.dialect import Arrival, Call, Caller, Dialect, user_agent_of
 from catchment.edge.allowance import Allowance
 from catchment.errors import Refused
@@ -8,6 +11,8 @@ from catchment.settings import Limits
 
 _REASON_CHARS_MAX = 1000
 _ROUTE_CHARS_MAX = 256
+
+_Overflow = tuple[str, str, int, str, int]  # application, source, status, code, minute since 1970
 
 
 class Rejections:
@@ -19,6 +24,7 @@ class Rejections:
         self.unknown = Allowance(
             limits.unauthenticated_per_minute_max, "refusals of calls without a valid key were not stored"
         )
+        self._over: dict[_Overflow, tuple[int, int]] = {}  # how many, and the arrival number of the last
 
     def adopt(self, limits: Limits) -> None:
         """Takes these bounds from now on; what the running minute has used of the old ones counts."""
@@ -29,12 +35,16 @@ class Rejections:
     def record(
         self, dialect: Dialect, call: Call, caller: Caller | None, refused: Refused, body: bytes, arrival: Arrival
     ) -> RejectionRecord | None:
-        """The record to append, or None where the minute's allowance is used up."""
+        """The record to append, or None where the minute's allowance is used up: then it is counted (`overflow`)."""
+        app = caller.app if caller else ""
         if not (self.known if caller else self.unknown).take():
+            minute = arrival.received_us // MINUTE_US
+            over = (app, dialect.source, refused.fault.status, str(refused.fault.code), minute)
+            self._over[over] = (self._over.get(over, (0, 0))[0] + 1, arrival.received_us)
             return None
         kept = dialect.conceal(body[: self._bytes_max])[: self._bytes_max] if caller else b""
         return RejectionRecord(
-            app=caller.app if caller else "",
+            app=app,
             source=dialect.source,
             kind="rejection",
             event_id=arrival.new_id(),
@@ -49,6 +59,30 @@ class Rejections:
             reason=refused.reason[:_REASON_CHARS_MAX],
             path=refused.path,
             payload_bytes=len(body),
+        )
+
+    def overflow(self, until_us: int, new_id: Callable[[], str]) -> list[RejectionRecord]:
+        """For the minutes that end before this arrival number, one record for all that were only counted of an
+        application, source and code; they are forgotten."""
+        minute_now = until_us // MINUTE_US
+        return [self._counted(over, new_id()) for over in list(self._over) if over[-1] < minute_now]
+
+    def _counted(self, over: _Overflow, rejection_id: str) -> RejectionRecord:
+        app, source, status, code, _ = over
+        count, received_us = self._over.pop(over)
+        return RejectionRecord(
+            app=app,
+            source=source,
+            kind="rejection",
+            event_id=rejection_id,
+            received_us=received_us,
+            payload="",
+            method="",
+            route="",
+            status=status,
+            code=code,
+            reason=f"{count} more calls in this minute, of which nothing is kept: too many a minute",
+            count=count,
         )
 
 

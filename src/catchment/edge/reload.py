@@ -57,11 +57,13 @@ class SettingsWatch:
             self._tell_broken(error)
         return self.settings
 
-    async def run(self, adopt: Callable[[Settings], None]) -> None:
-        """Looks for ever; `adopt` gets the settings when other ones are to be used."""
+    async def run(self, adopt: Callable[[Settings], None], look_too: Callable[[], None]) -> None:
+        """Looks for ever; `adopt` gets the settings when other ones are to be used. `look_too` is called as often, for
+        what else may change while the process runs."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
+                look_too()
                 await self.look(adopt)
             except Exception:
                 logger.exception("edge: defect while looking for changed settings; the ones in use stay")

@@ -29,12 +29,16 @@ from catchment.settings import App, Limits, MoesifApp
 
 KEY_HEADER = "x-moesif-application-id"
 PROBE = Decoded([], Answer(200, JSON_CORS, b'{"status":true,"region":"self-hosted"}'))
+ALLOWED_HEADERS = (
+    *("content-type", "content-encoding", "idempotency-key", "if-none-match"),
+    *(KEY_HEADER, "x-moesif-sdk"),
+)
 PREFLIGHT = Answer(
     204,
     [
         ("access-control-allow-origin", "*"),
         ("access-control-allow-methods", "POST, GET, OPTIONS"),
-        ("access-control-allow-headers", f"content-type, content-encoding, if-none-match, {KEY_HEADER}, x-moesif-sdk"),
+        ("access-control-allow-headers", ", ".join(ALLOWED_HEADERS)),
         ("access-control-max-age", "86400"),
     ],
     b"",

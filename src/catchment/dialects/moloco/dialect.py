@@ -67,7 +67,9 @@ class Moloco:
         self._limits = limits
         served = [(name, app.moloco) for name, app in apps.items() if app.moloco]
         self._callers = {
-            (grant.platform, key): Caller(name, grant) for name, rules in served for key, grant in _keys(rules)
+            (grant.platform, key): Caller(name, grant, scope=grant.platform)
+            for name, rules in served
+            for key, grant in _keys(rules)
         }
         self._platforms = {platform: (name, rules) for name, rules in served for platform in rules.platforms}
         self._keys = frozenset(key for _, key in self._callers)
