@@ -27,6 +27,7 @@ from catchment.settings import (
     MoesifApp,
     MolocoApp,
     Privacy,
+    RateLimit,
     Rule,
     RuleResponse,
     RuleVariable,
@@ -45,6 +46,7 @@ TABLES: dict[str, type[Section]] = {
     "privacy": Privacy,
     "geo": Geo,
     "apps.NAME.moesif": MoesifApp,
+    "apps.NAME.moesif.rate_limit": RateLimit,
     "[apps.NAME.moesif.regex_config]": SampledCalls,
     "[apps.NAME.moesif.regex_config.conditions]": Condition,
     "[apps.NAME.moesif.rules]": Rule,
@@ -55,7 +57,9 @@ TABLES: dict[str, type[Section]] = {
     "[apps.NAME.moesif.user_rules.ID]": EntityRule,
     "[apps.NAME.moesif.company_rules.ID]": EntityRule,
     "apps.NAME.batch": BatchApp,
+    "apps.NAME.batch.rate_limit": RateLimit,
     "apps.NAME.moloco": MolocoApp,
+    "apps.NAME.moloco.rate_limit": RateLimit,
     "[apps.NAME.moloco.expiring_keys]": ExpiringKey,
 }
 # The end of a setting's name, without `_max` and `_min`, tells its unit; the longest that fits counts.
@@ -69,6 +73,8 @@ UNITS = {
     "rows": "rows",
     "events": "events",
     "queries": "queries",
+    "requests": "requests",
+    "per_second": "a second",
     "workers": "processes",
     "connections": "requests",
     "per_minute": "a minute",
@@ -270,8 +276,8 @@ def shown(value: Any, unit: str) -> str:
 
 
 def variable_of(table: str, name: str, field: FieldInfo) -> str:
-    """Its name; lists and tables are JSON there."""
-    if in_a_list(table):
+    """Its name; lists and tables are JSON there. The members of a table that is described here have their own."""
+    if in_a_list(table) or f"{table}.{name}" in TABLES:
         return ""
     variable = f"`CATCHMENT_{table.upper().replace('.', '__')}__{name.upper()}`"
     return f"{variable}, JSON" if str(field.annotation).startswith(("list", "dict")) else variable

@@ -18,6 +18,7 @@ import pytest
 from cyclopts import App
 
 from catchment import record
+from catchment.api.metrics import METRICS
 from catchment.cli import commands
 from catchment.log.disk import LocalDisk
 from catchment.log.reader import SegmentReader
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SQL_PAGE = DOCS / "sql.md"
-VIEWS = ("events", "users", "visitors", "companies", "subscriptions", "rejections")
+VIEWS = ("events", "users", "visitors", "companies", "subscriptions", "rejections", "ledger")
 NOT_RUN = ("make ", "git ")  # chores of a checkout, not of a server
 RUN_ON = [ROOT / "README.md", SQL_PAGE]
 # Variables that take any text at all.
@@ -159,7 +160,7 @@ def test_the_architecture_page_has_every_field_of_a_record() -> None:
     section = page.partition("## The record")[2].partition("\n## ")[0]
     first_cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
     described = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
-    kinds = (record.EventRecord, record.ProfileRecord, record.RejectionRecord)
+    kinds = (record.EventRecord, record.ProfileRecord, record.RejectionRecord, record.ReplayRecord)
     assert described == {field for kind in kinds for field in kind.__struct_fields__}
 
 
@@ -167,6 +168,14 @@ def test_the_segment_of_the_log_page_is_a_sound_one() -> None:
     [example] = [block.text.encode() for block in blocks(DOCS / "log.md") if block.info == "json"]
     found = scan(example)
     assert (found.end, len(found.groups), found.damaged) == (len(example), 3, [])
+
+
+def test_the_metrics_page_has_every_metric_and_no_other(server: Server) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| (.+) \|$", (DOCS / "metrics.md").read_text("utf-8"), re.MULTILINE)
+    described = {(name, tuple(re.findall(r"`(\w+)`", labels)), text) for name, labels, text in rows}
+    assert described == {(metric.name, tuple(metric.labels), metric.help) for metric in METRICS}
+    served = server.api.get("/metrics").text
+    assert set(re.findall(r"^# TYPE (\w+) gauge$", served, re.MULTILINE)) == {metric.name for metric in METRICS}
 
 
 # SQL

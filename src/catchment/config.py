@@ -28,7 +28,9 @@ from catchment.settings import CONDITION_PATH, HEADER_NAME, HEADER_VALUE, SAMPLE
 FILE_NAME = "catchment.toml"
 ENV_PREFIX = "CATCHMENT_"
 ENV_DELIMITER = "__"
-SECRETS = frozenset({"token", "hash_key", "application_ids", "rest_api_keys", "live", "dev", "sdk", "platforms", "key"})
+SECRETS = frozenset(
+    {"token", "hash_key", "application_ids", "rest_api_keys", "live", "dev", "sdk", "platforms", "expiring_keys"}
+)
 SHOWN_CHARS_MAX = 80
 _ROUNDS_MAX = 4
 _NAMES = sorted({name for section in Section.__subclasses__() for name in section.model_fields})

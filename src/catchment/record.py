@@ -17,12 +17,13 @@ from msgspec import Raw, Struct
 
 EMPTY_OBJECT = Raw(b"{}")
 
-Kind = Literal["action", "api_call", "event", "user", "company", "subscription", "rejection"]
+Kind = Literal["action", "api_call", "event", "user", "company", "subscription", "rejection", "replay", "tally"]
 
 
 class Record(Struct, omit_defaults=True, kw_only=True, gc=False):
     """What all records share. `event_id` is the vendor's id, or a UUIDv7 made at the edge where the vendor has none.
-    `agent` is the JSON text of an `Agent`, what `user_agent` says; `place` of a `Place`, where `ip` is."""
+    `agent` is the JSON text of an `Agent`, what `user_agent` says; `place` of a `Place`, where `ip` is.
+    `edge` and `tally` are the edge's side of the ledger, see `books`; a record of kind `tally` has nothing else."""
 
     app: str
     source: str
@@ -34,6 +35,8 @@ class Record(Struct, omit_defaults=True, kw_only=True, gc=False):
     user_agent: str | None = None
     agent: Raw | None = None
     place: Raw | None = None
+    edge: str = ""
+    tally: int = 0
 
 
 class EventRecord(Record, omit_defaults=True, kw_only=True, gc=False):
@@ -140,7 +143,8 @@ class Place(Struct, omit_defaults=True, kw_only=True, gc=False):
 
 
 class RejectionRecord(Record, omit_defaults=True, kw_only=True, gc=False):
-    """A refused request. `payload` is its body as text, cut at a bound, or `""` where no application was known."""
+    """A refused request. `payload` is its body as text, cut at a bound, or `""` where no application was known. One
+    that stands for many, of which nothing else is kept, has their `count`."""
 
     method: str
     route: str
@@ -149,6 +153,15 @@ class RejectionRecord(Record, omit_defaults=True, kw_only=True, gc=False):
     reason: str
     path: str = ""
     payload_bytes: int = 0
+    count: int = 1
+
+
+class ReplayRecord(Record, omit_defaults=True, kw_only=True, gc=False):
+    """That a rejection was decoded again and its records were appended, together with this one. `event_id` is the
+    rejection's id, `received_us` is when; `records` says how many there were, `fix` what was done to the body first."""
+
+    records: int
+    fix: str = ""
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -142,9 +142,18 @@ class Limits(Section):
         ge=0,
         description="Events without a key, which Moloco's tracker calls are, that one edge process takes in a minute.",
     )
+    idempotency_hours: float = Field(
+        24, gt=0, le=24 * 366, description="How long a call with an `Idempotency-Key` gets its first answer again."
+    )
+    idempotency_keys_max: int = Field(
+        1_000_000,
+        ge=0,
+        le=100_000_000,
+        description="Keys whose answers are remembered, at some 500 bytes of disk each; of more, the oldest go first.",
+    )
     rejection_bytes_max: int = Field(64 * 1024, ge=0, description="Bytes of a refused body that are kept.")
     rejections_per_minute_max: int = Field(
-        1000, ge=0, description="Rejections one edge process stores in a minute; more are only counted."
+        1000, ge=0, description="Rejections one edge process stores in a minute; more become one with their count."
     )
     unauthenticated_per_minute_max: int = Field(
         60, ge=0, description="Refusals without a valid key that one edge process stores in a minute, without body."
@@ -178,6 +187,20 @@ class Geo(Section):
 
     database: str | None = Field(
         None, description="City or Country database in MaxMind's format (`.mmdb`); replace it by moving, not in place."
+    )
+
+
+class RateLimit(Section):
+    """How many requests a source of an application may send, over all edge processes; only calls that write count."""
+
+    requests_per_second: float = Field(
+        0, ge=0, le=1_000_000, description="Requests a second that are taken in the long run; 0 is no limit."
+    )
+    burst_requests: int = Field(
+        0,
+        ge=0,
+        le=100_000_000,
+        description="Requests that may come at once after a pause; 0 is as many as in one second.",
     )
 
 
@@ -333,6 +356,7 @@ class MoesifApp(Section):
         default_factory=dict, description="The same for single companies, by id."
     )
     regex_config: list[SampledCalls] = Field(default_factory=list, description="The same for some calls.")
+    rate_limit: RateLimit | None = Field(None, description="How many requests are taken.")
     block_bot_traffic: bool = Field(False, description="Whether clients leave out calls of bots.")
     rules: list[Rule] = Field(default_factory=list, description="Governance rules, in the order in which they count.")
     user_rules: dict[str, list[EntityRule]] = Field(
@@ -380,6 +404,7 @@ class BatchApp(Section):
     time_window: TimeWindow = Field("flag", description="An event outside the window is stored as late, or refused.")
     time_window_hours: float = Field(24, gt=0, le=876_000, description="How old an event may be.")
     time_ahead_seconds: float = Field(60, ge=0, description="How far a sender's clock may be ahead.")
+    rate_limit: RateLimit | None = Field(None, description="How many requests are taken.")
     trigger_events: bool = Field(
         True, description="Whether the application takes trigger events; its calls are answered 403 if not."
     )
@@ -406,6 +431,7 @@ class MolocoApp(Section):
         True, description="Whether impressions and clicks are taken at `/t/i` and `/t/c`, which need no key."
     )
     time_ahead_seconds: float = Field(300, ge=0, description="How far a sender's clock may be ahead.")
+    rate_limit: RateLimit | None = Field(None, description="How many requests are taken; tracker calls do not count.")
 
     @model_validator(mode="after")
     def _expiring_keys_are_further_ones(self) -> Self:

@@ -17,32 +17,42 @@ from catchment.dialects.batch import Batch
 from catchment.dialects.dialect import Dialect
 from catchment.dialects.moesif import Moesif
 from catchment.dialects.moloco import Moloco
+from catchment.edge import answers
 from catchment.edge.agents import agent_parser
+from catchment.edge.answers import Answers
 from catchment.edge.app import EdgeApp
 from catchment.edge.lookups import Lookups
 from catchment.edge.places import place_finder
+from catchment.edge.rates import Rates
 from catchment.edge.reload import SettingsWatch
 from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader, LogWriter
 from catchment.log.reader import SegmentReader
 from catchment.log.writer import SegmentWriter
+from catchment.maintenance import MaintenanceWatch
+from catchment.openapi import document
+from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.store import Store
 
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
+RATES_FOLDER = "rates"
 CORE_LOCK = "core.lock"
 RELOAD_LOCK = "reload.lock"
 PARENT_PID = "CATCHMENT_PARENT_PID"
 _PARENT_CHECK_S = 0.5
 
 
-def dialects(settings: Settings) -> tuple[Dialect, ...]:
-    """All vendors; Moesif is last, for its paths may stand behind any prefix, and browsers need its CORS headers."""
+def dialects(settings: Settings, *, replaying: bool = False) -> tuple[Dialect, ...]:
+    """All vendors; Moesif is last, for its paths may stand behind any prefix, and browsers need its CORS headers. For
+    `replaying`, bodies already have hashes in place of credentials."""
     privacy = settings.privacy
     hashed = pseudonym.keyed_hash(privacy.hash_key) if privacy.credentials == "hash" else pseudonym.plain
+    if replaying:
+        hashed = pseudonym.keeping_hashes(hashed)
     return (
         Batch(settings.apps, settings.limits),
         Moloco(settings.apps, settings.limits),
@@ -57,15 +67,30 @@ def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
     speaks = LocalDisk().try_lock(data_dir / RELOAD_LOCK) is not None  # of many workers, one tells what all find
     watch = SettingsWatch(data_dir / config.FILE_NAME, partial(config.load, data_dir), settings, speaks=speaks)
     settings = watch.start()
-
-    def open_log(loop: AbstractEventLoop) -> LogWriter:
-        return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
-
-    app = EdgeApp(watch, dialects, Lookups(agent_parser(), place_finder(settings.geo)), open_log)
+    app = EdgeApp(
+        watch,
+        dialects,
+        Lookups(agent_parser(), place_finder(settings.geo)),
+        partial(log_writer, settings, data_dir),
+        maintenance=MaintenanceWatch(data_dir),
+        rates=Rates(data_dir / RATES_FOLDER, settings.apps),
+        answers=Answers(data_dir / answers.FILE_NAME, settings.limits),
+    )
     # What start-up made stays for good: without it to look through, a full collection takes less than 1 ms, not 35.
     gc.collect()
     gc.freeze()
     return app
+
+
+def replay(settings: Settings, data_dir: Path) -> Replay:
+    """What decodes rejections again and appends to the log, beside the edge processes or while nothing runs."""
+    lookups = Lookups(agent_parser(), place_finder(settings.geo))
+    return Replay(settings, dialects(settings, replaying=True), lookups.fill, partial(log_writer, settings, data_dir))
+
+
+def log_writer(settings: Settings, data_dir: Path, loop: AbstractEventLoop) -> LogWriter:
+    """A writing half of the log, in a folder of its own; for an event loop."""
+    return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
 
 
 def log_reader(settings: Settings, data_dir: Path) -> LogReader:
@@ -87,7 +112,7 @@ def core(settings: Settings, data_dir: Path) -> Starlette:
         store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
         return store, log, Loader(log, store, settings.loader)
 
-    return core_app(settings, data_dir, open_core)
+    return core_app(settings, data_dir, open_core, document())
 
 
 def claim_core(data_dir: Path) -> bool:

@@ -126,8 +126,9 @@ class TestHelp:
                 ["tail", "--source", "segment"],
                 'Choose from: "moesif", "batch", "moloco".\nSee `catchment tail --help`.\n',
             ),
+            (["maintenance", "maybe"], 'Choose from: "on", "off".\nSee `catchment maintenance --help`.\n'),
             (["config", "chek"], 'Did you mean "check"? Available commands: check.\nSee `catchment config --help`.\n'),
-            (["start"], "Available commands: config, serve, keys, sql, tail, status.\nSee `catchment --help`.\n"),
+            (["start"], ".\nSee `catchment --help`.\n"),
         ],
     )
     def test_wrong_arguments_are_answered_with_a_hint(
@@ -295,6 +296,31 @@ class TestSqlErrors:
         )
         assert run(["sql", "SELECT 1", "--data-dir", str(server.data_dir)]) == 1
         assert "Traceback" not in capsys.readouterr().err
+
+
+class TestRequest:
+    def test_prints_the_events_of_an_accepted_request(self, app: AppOf, capsys: pytest.CaptureFixture[str]) -> None:
+        events = [{"name": "ue.first", "attributes": {"n": 1}}, {"name": "ue.second", "tags": ["B", "a"]}]
+        tokens = [
+            app.post(f"{app.batch_path}/u {number}", {"events": events}, app.batch_headers).json()["token"]
+            for number in range(2)
+        ]
+        app.events(4)
+        out = printed(capsys, "request", tokens[1], "--format", "ndjson", data_dir=app.server.data_dir)
+        first, second = [json.loads(line) for line in out.splitlines()]
+        assert (first["name"], first["user_id"], first["properties"]) == ("ue.first", "u 1", {"n": 1})
+        assert (second["name"], second["tags"], second["app"]) == ("ue.second", ["b", "a"], app.name)
+        assert "ue.second" in printed(capsys, "request", tokens[0], data_dir=app.server.data_dir)
+
+    @pytest.mark.parametrize("token", ["110e8400-e29b-11d4-b543-446655440000", "", "x' OR 1 --"])
+    def test_a_token_of_no_event_is_told_with_what_to_do(
+        self, server: Server, capsys: pytest.CaptureFixture[str], token: str
+    ) -> None:
+        assert run(["request", token, "--data-dir", str(server.data_dir)]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "about a second after the answer" in told.err
+        assert "`catchment status`" in told.err
 
 
 class TestPipes:
@@ -483,12 +509,24 @@ class TestStopped:
         assert [(rate["app"], rate["source"], rate["events"]) for rate in found["rates"]] == [("default", "moesif", 3)]
         text = catchment("status", data_dir=stopped.data_dir)
         assert text.startswith("stopped\nlag      nothing waits\n")
+        assert "\nbooks    balance: 5 received = 4 stored + 0 duplicate + 1 rejected\n" in text
 
     def test_two_commands_at_one_time_wait_for_each_other(self, stopped: Stopped) -> None:
         command = [sys.executable, "-m", "catchment", "sql", "SELECT 1", "--format", "csv"]
         command += ["--data-dir", str(stopped.data_dir)]
         asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         assert [process.communicate(timeout=60)[0] for process in asking] == ["1\n1\n"] * 2
+
+
+class TestMaintenance:
+    def test_is_turned_on_and_off_and_told_while_nothing_runs(
+        self, configured: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert printed(capsys, "maintenance", data_dir=configured) == "maintenance is off\n"
+        on = printed(capsys, "maintenance", "on", "--reason", "a\x1b[31m new disk", data_dir=configured)
+        assert re.fullmatch(r"maintenance is on since [0-9TZ:-]{20}, nothing is accepted: a\\x1b\[31m new disk\n", on)
+        assert printed(capsys, "maintenance", data_dir=configured) == on
+        assert printed(capsys, "maintenance", "off", data_dir=configured) == "maintenance is off\n"
 
 
 class TestStatus:
@@ -501,7 +539,7 @@ class TestStatus:
         lines = [line.replace("│", " ").split() for line in text.splitlines()]
         assert [app.name, "moesif", "2", "2", "2", "0"] in lines
         assert ["moesif", "application_id", app.keys["moesif"]["application_id"]] in lines
-        assert [line[0] for line in lines[1:3]] == ["lag", "disk"]
+        assert [line[0] for line in lines[1:4]] == ["lag", "books", "disk"]
         assert "None" not in text
 
     def test_json_has_all_figures(self, app: AppOf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -526,6 +564,7 @@ class TestStatus:
         report.print_status(
             {
                 "running": None,
+                "books": {"received": 3, "stored": 2, "duplicate": 1, "rejected": 0, "difference": 0, "rows": []},
                 "rates": [],
                 "lag": {"unread_bytes": 2_500_000, "seconds": 12.5},
                 "loader": {"failing_for_seconds": 12.5, "last_error": "no space left on [device]"},
@@ -533,10 +572,11 @@ class TestStatus:
             },
             [],
         )
-        assert capsys.readouterr().out.splitlines()[:6] == [
+        assert capsys.readouterr().out.splitlines()[:7] == [
             "stopped",
             "lag      2.5 MB wait, 12.5 s behind",
             "store    fails for 12.5 s: no space left on [device]",
+            "books    balance: 3 received = 2 stored + 1 duplicate + 0 rejected",
             "disk     log 999 B, store 1.0 kB, free 5.0 TB",
             "",
             "Nothing has arrived yet.",

@@ -11,18 +11,16 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from catchment import __version__, config, processes
-from catchment.cli import asking, keys, report
+from catchment import __version__, config, maintenance, processes
+from catchment.cli import asking, keys, log, rejections, report
+from catchment.cli.doctor import doctor
+from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, WrongArguments
+from catchment.store import queries
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe, serve
 
-DataDir = Annotated[
-    Path, Parameter(env_var="CATCHMENT_DATA_DIR", help="Folder with catchment.toml, the log and the store.")
-]
-Format = Literal["table", "json", "csv", "ndjson"]
 # A query may begin with a comment: `-- like this`.
 Query = Annotated[str, Parameter(allow_leading_hyphen=True)]
-DEFAULT_DATA_DIR = Path("data")
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
@@ -41,6 +39,9 @@ app = App(
 )
 config_app = App(name="config", help="Look at the configuration.")
 app.command(config_app)
+app.command(log.app)
+app.command(rejections.app)
+app.command(doctor)
 
 
 @app.command(name="serve")
@@ -84,6 +85,8 @@ def serve_command(
     settings = config.load(data_dir, overrides, with_files=True)
     if first:
         errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
+    if maintenance.state(data_dir):
+        errors.print("Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow")
     return serve(
         data_dir, settings, lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir)
     )
@@ -143,6 +146,27 @@ def sql(query: Query, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = 
 
 
 @app.command
+def request(token: str, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = "table") -> int:
+    """Print the events of one accepted Batch request, whether Catchment runs or not.
+
+    Parameters
+    ----------
+    token
+        What the request was answered with, as `token`.
+    format
+        `json` is an array of row objects.
+    """
+    found = asking.ask(config.load(data_dir), data_dir, queries.text("request"), {"token": token})
+    if not found.rows:
+        raise asking.CannotAsk(
+            f"no event has the token {token!r} yet; events show up about a second after the answer, and"
+            " `catchment status` tells whether some still wait. If none do, the token is of another server"
+        )
+    report.print_rows(found, format)
+    return 0
+
+
+@app.command
 def tail(
     *,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -189,6 +213,31 @@ def status(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["text", "jso
     return 0
 
 
+@app.command(name="maintenance")
+def maintenance_command(
+    state: Literal["on", "off"] | None = None, /, *, reason: str = "", data_dir: DataDir = DEFAULT_DATA_DIR
+) -> int:
+    """Turn maintenance on or off, or tell its state, whether Catchment runs or not.
+
+    While it is on, every call that writes is answered 503 in the vendor's form, with Retry-After; what was accepted
+    before goes its way. Every edge process takes a change within about a second. A restart does not end it.
+
+    Parameters
+    ----------
+    state
+        `on` or `off`; without it, only the state is told.
+    reason
+        Why, for whoever asks for the state; senders do not see it.
+    """
+    config.load(data_dir)
+    if state == "on":
+        maintenance.begin(data_dir, reason)
+    elif state == "off":
+        maintenance.end(data_dir)
+    report.print_maintenance(maintenance.state(data_dir))
+    return 0
+
+
 def main() -> None:
     """The entry point."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -204,7 +253,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, result_action="return_value")
         sys.stdout.flush()
-    except config.ConfigError as error:
+    except (config.ConfigError, WrongArguments) as error:
         return _failed(str(error), 2)
     except (CannotServe, asking.CannotAsk) as error:
         return _failed(str(error), 1)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catchment.cli import keys
+from catchment.maintenance import Maintenance
 from catchment.settings import Settings
 from catchment.store.store import Rows
 
@@ -171,13 +172,13 @@ def print_event(event: dict[str, Any], style: str) -> None:
         line = Text.assemble(
             (event["time"][:23], "dim"),
             f" {event['source']:<6} ",
-            (_one_line(event["name"]), "bold"),
+            (one_line(event["name"]), "bold"),
             f" {event['status']}" if event["status"] is not None else "",
             " ",
-            (_one_line(event["user_id"] or event["anonymous_id"] or "-"), "cyan"),
+            (one_line(event["user_id"] or event["anonymous_id"] or "-"), "cyan"),
             (" late", "yellow") if event["late"] else "",
             " ",
-            (_one_line(json.dumps(event["properties"], ensure_ascii=False)), "dim"),
+            (one_line(json.dumps(event["properties"], ensure_ascii=False)), "dim"),
         )
         console.print(line)
     sys.stdout.flush()
@@ -187,12 +188,15 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     """`status` for a person."""
     run, lag, disk, loader = found["running"], found["lag"], found["disk"], found["loader"]
     console.print(f"running  process {run['pid']}, {run['ingest']}, console {run['console']}" if run else "stopped")
+    if found.get("maintenance"):
+        console.print(_maintenance(Maintenance(**found["maintenance"])), style="yellow")
     behind = (
         "nothing waits" if not lag["unread_bytes"] else f"{_size(lag['unread_bytes'])} wait, {lag['seconds']} s behind"
     )
     console.print(f"lag      {behind}")
     if loader["failing_for_seconds"] is not None:
         console.print(f"store    fails for {loader['failing_for_seconds']} s: {loader['last_error']}", style="red")
+    _print_books(found["books"])
     sizes = [f"{part} {_size(disk[f'{part}_bytes'])}" for part in ("log", "store", "free")]
     console.print(f"disk     {', '.join(sizes)}")
     console.print()
@@ -207,6 +211,29 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     print_keys(apps)
 
 
+def _print_books(books: dict[str, Any]) -> None:
+    """One line, green or red; and below a red one, where to look."""
+    sums = " + ".join(f"{books[name]:,} {name}" for name in ("stored", "duplicate", "rejected"))
+    if not books["difference"]:
+        console.print(f"books    balance: {books['received']:,} received = {sums}", style="green")
+        return
+    console.print(f"books    differ by {books['difference']:,}: {books['received']:,} received, {sums}", style="red")
+    for row in books["rows"]:
+        if row["difference"]:
+            who = f"{row['app'] or '(no key)'} {row['source']}"
+            console.print(f"         {who}: by {row['difference']:,} since {row['since']}", style="red")
+
+
+def print_maintenance(state: Maintenance | None) -> None:
+    """`maintenance` for a person."""
+    console.print(_maintenance(state) if state else "maintenance is off")
+
+
+def _maintenance(state: Maintenance) -> str:
+    since = f" since {state.since}" if state.since else ""
+    return f"maintenance is on{since}, nothing is accepted" + (f": {one_line(state.reason)}" if state.reason else "")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
@@ -217,7 +244,8 @@ def _text(value: str) -> Text:
     return Text(value.translate(_CELL_CONTROLS))
 
 
-def _one_line(value: str) -> str:
+def one_line(value: str) -> str:
+    """A stranger's text on one line, its control characters shown."""
     return value.translate(_LINE_CONTROLS)
 
 

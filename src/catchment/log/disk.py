@@ -1,21 +1,33 @@
-"""The one module that touches the log's disk. Everything above it takes a `Disk`, so tests can hand it a bad one."""
+"""The one module that touches the log's disk. Everything above it takes a `Disk`, so tests can hand it a bad one.
+
+A `Disk` is a few single steps, each of which a power cut or a fault may follow, and on top of them, once for every
+disk, the ways to put them in order so that a name or a content is durable. The order is what tests try to break: the
+simulated disk (tests/log/disk.py) has steps of its own and the same orders.
+"""
 
 import fcntl
 import os
 import sys
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
 class AppendFile(Protocol):
-    """A file that only grows."""
+    """A file that only grows, but for `cut`."""
 
     def append(self, data: bytes) -> None:
-        """Writes all of `data` behind what is there."""
+        """Writes all of `data` behind what is there; when it fails, the file may have less than all of it."""
         ...
 
     def sync(self) -> None:
-        """Returns once everything appended survives a power cut."""
+        """Returns once everything appended survives a power cut. After it failed, nothing that was appended can be
+        trusted, and a later success says nothing about it."""
+        ...
+
+    def cut(self, size: int) -> None:
+        """Takes away what stands behind `size` bytes."""
         ...
 
     def close(self) -> None: ...
@@ -29,25 +41,101 @@ class FileInfo(NamedTuple):
     changed_at: float
 
 
-class Disk(Protocol):
+class Disk(ABC):
     """What the log needs of a file system. All failures are `OSError`."""
 
-    def folders(self, path: Path) -> list[str]: ...
-    def files(self, path: Path) -> list[FileInfo]: ...
-    def make_folder(self, path: Path) -> None: ...
-    def create(self, path: Path) -> AppendFile: ...
-    def read(self, path: Path, offset: int, size: int) -> bytes: ...
-    def replace(self, path: Path, data: bytes) -> None: ...
-    def remove(self, path: Path) -> None: ...
-    def try_lock(self, path: Path) -> int | None: ...
-    def unlock(self, lock: int) -> None: ...
+    # The ways, in their order of steps
+
+    def make_folder(self, path: Path) -> None:
+        """Makes the folder and those above it, durably and for the owner only.
+
+        A folder that is there already may be one whose name could not be synced when it was made, so that is done
+        again: without its name, whatever is synced inside would be lost.
+        """
+        if not self.is_folder(path):
+            if not self.is_folder(path.parent):
+                self.make_folder(path.parent)
+            self.make_name(path)
+        self.sync_folder(path.parent)
+
+    def create(self, path: Path) -> AppendFile:
+        """A new file whose name survives a power cut; it must not exist. If that fails, there is none."""
+        file = self.open_new(path)
+        try:
+            self.sync_folder(path.parent)
+        except OSError:
+            file.close()
+            with suppress(OSError):
+                self.remove(path)
+            raise
+        return file
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """The file has either its old or its new content, whatever happens.
+
+        What an earlier try left is removed, not written again: a file whose sync failed is never trusted.
+        """
+        fresh = path.with_name(path.name + ".new")
+        self.remove(fresh)
+        file = self.open_new(fresh)
+        try:
+            file.append(data)
+            file.sync()
+        finally:
+            file.close()
+        self.rename(fresh, path)
+        self.sync_folder(path.parent)
+
+    # The steps
+
+    @abstractmethod
+    def folders(self, path: Path) -> list[str]:
+        """Names of the folders in `path`, sorted; none if it does not exist."""
+
+    @abstractmethod
+    def files(self, path: Path) -> list[FileInfo]:
+        """The files in `path`, sorted by name. A file that vanishes meanwhile is left out."""
+
+    @abstractmethod
+    def is_folder(self, path: Path) -> bool: ...
+
+    @abstractmethod
+    def make_name(self, path: Path) -> None:
+        """Makes one folder, unless it is there; its name is not yet durable."""
+
+    @abstractmethod
+    def sync_folder(self, path: Path) -> None:
+        """Makes the names in the folder durable."""
+
+    @abstractmethod
+    def open_new(self, path: Path) -> AppendFile:
+        """A new file, whose name is not yet durable; it must not exist."""
+
+    @abstractmethod
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+
+    @abstractmethod
+    def rename(self, path: Path, to: Path) -> None:
+        """Puts the file in the place of another, at once for everyone; not yet durable."""
+
+    @abstractmethod
+    def remove(self, path: Path) -> None:
+        """Removes the file if it is there; a power cut may bring it back."""
+
+    @abstractmethod
+    def try_lock(self, path: Path) -> int | None:
+        """A lock that this process holds until `unlock` or its death; None if another holds it."""
+
+    @abstractmethod
+    def unlock(self, lock: int) -> None:
+        """Gives a lock back."""
 
 
-class LocalDisk:
+class LocalDisk(Disk):
     """The real one."""
 
     def folders(self, path: Path) -> list[str]:
-        """Names of the folders in `path`, sorted; none if it does not exist."""
         try:
             with os.scandir(path) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
@@ -55,7 +143,6 @@ class LocalDisk:
             return []
 
     def files(self, path: Path) -> list[FileInfo]:
-        """The files in `path`, sorted by name. A file that vanishes meanwhile is left out."""
         found = []
         with os.scandir(path) as entries:
             for entry in entries:
@@ -66,25 +153,23 @@ class LocalDisk:
                 found.append(FileInfo(entry.name, stat.st_size, stat.st_mtime))
         return sorted(found)
 
-    def make_folder(self, path: Path) -> None:
-        """Makes the folder and those above it, durably and for the owner only."""
-        if not path.is_dir():
-            self.make_folder(path.parent)
-            path.mkdir(exist_ok=True, mode=0o700)
-            _sync_folder(path.parent)
+    def is_folder(self, path: Path) -> bool:
+        return path.is_dir()
 
-    def create(self, path: Path) -> AppendFile:
-        """A new file that survives a power cut; it must not exist."""
-        file = _LocalFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
+    def make_name(self, path: Path) -> None:
+        path.mkdir(exist_ok=True, mode=0o700)
+
+    def sync_folder(self, path: Path) -> None:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _sync_folder(path.parent)
-        except OSError:
-            file.close()
-            raise
-        return file
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def open_new(self, path: Path) -> AppendFile:
+        return _LocalFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
         with path.open("rb", buffering=0) as file:
             file.seek(offset)
             parts = []
@@ -93,25 +178,13 @@ class LocalDisk:
                 size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def replace(self, path: Path, data: bytes) -> None:
-        """The file has either its old or its new content, whatever happens."""
-        fresh = path.with_name(path.name + ".new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        file = _LocalFile(handle)
-        try:
-            file.append(data)
-            file.sync()
-        finally:
-            file.close()
-        fresh.replace(path)
-        _sync_folder(path.parent)
+    def rename(self, path: Path, to: Path) -> None:
+        path.replace(to)
 
     def remove(self, path: Path) -> None:
-        """Removes the file if it is there."""
         path.unlink(missing_ok=True)
 
     def try_lock(self, path: Path) -> int | None:
-        """A lock that this process holds until `unlock` or its death; None if another holds it."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,7 +194,6 @@ class LocalDisk:
         return handle
 
     def unlock(self, lock: int) -> None:
-        """Gives a lock back."""
         os.close(lock)
 
 
@@ -135,22 +207,14 @@ class _LocalFile:
             written += os.write(self._handle, memoryview(data)[written:])
 
     def sync(self) -> None:
-        _sync(self._handle)
+        if sys.platform == "darwin":
+            fcntl.fcntl(self._handle, fcntl.F_FULLFSYNC)  # fsync alone stops at the drive's cache there
+        else:
+            os.fdatasync(self._handle)
+
+    def cut(self, size: int) -> None:
+        os.ftruncate(self._handle, size)
 
     def close(self) -> None:
-        os.close(self._handle)
-
-
-def _sync(handle: int) -> None:
-    if sys.platform == "darwin":
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # fsync alone stops at the drive's cache there
-    else:
-        os.fdatasync(handle)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with suppress(OSError):  # what counts was told by `sync`; the handle is gone in any case
+            os.close(self._handle)

@@ -1,171 +1,238 @@
 """Reads the local log: whole, sound groups, writer by writer, from the committed position on.
 
-A segment is final once its writer has a newer one: what stands behind its last whole group is then a torn tail, which
-was never acknowledged, and is skipped. A damaged group inside is skipped too, but loudly, and its segment is kept for
-ever beside a note: nothing that could not be read is deleted. The newest segment of a folder always stays, so that
-sequences never start over.
+A segment is final once its writer has a newer one. What stands behind the last sound group of a final segment is then
+a torn group, which was never acknowledged: it is cut off and kept in a file of its own. Bytes between sound groups are
+damage: they are stepped over, but loudly, and their segment is kept for ever beside a note. Nothing that could not be
+read is deleted, and nothing that cannot be read holds up what can. The newest segment of a folder always stays, so
+that sequences never start over.
 """
 
-import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from catchment.log.disk import Disk
+from catchment.log.disk import Disk, FileInfo
 from catchment.log.log import Backlog, Batch
-from catchment.log.segment import WRITER_PREFIX, Scan, scan, segment_name, sequence_of
+from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
+from catchment.log.segment import (
+    WRITER_PREFIX,
+    Scan,
+    holds_records,
+    is_torn_group,
+    scan,
+    seal_of,
+    segment_name,
+    sequence_of,
+)
 from catchment.settings import Log
 
-POSITION_NAME = "position.json"
-DAMAGE_ENDING = ".damaged"
+DAMAGE_ENDING = ".damaged"  # a note beside a segment, which is kept
+TORN_ENDING = ".torn"  # the bytes of a torn group
+PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again before its unreadable blocks are given up
+BLOCK_BYTES = 4096
 _LEAST_READ_BYTES = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
 
-class Position(NamedTuple):
-    """Up to `offset` bytes of the segment `sequence`, and all of those before it, are done with."""
-
-    sequence: int
-    offset: int
-
-
 class SegmentReader:
     """`LogReader` on local segments; one process reads a log at a time."""
 
-    def __init__(self, disk: Disk, root: Path, settings: Log) -> None:
+    def __init__(self, disk: Disk, root: Path, settings: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._disk = disk
         self._root = root
         self._settings = settings
+        self._clock = clock
         disk.make_folder(root)
-        self._committed = _load_positions(disk, root)
+        self._committed = self._load_positions()
         self._turn = 0
+        self._findings: set[Path] = set()  # what was told already
+        self._unwritten: dict[Path, bytes] = {}  # findings that go to the disk before the position passes them
+        self._failing: dict[Path, float] = {}  # since when a segment cannot be read
 
     def read(self, bytes_max: int) -> Batch | None:
         """See `LogReader.read`."""
         parts: list[bytes] = []
         position: dict[str, Position] = {}
-        appends, size = 0, 0
+        failure: OSError | None = None
+        size = 0
         writers = self._writers()
         self._turn += 1  # each read begins with another writer, so that a long backlog of one starves no other
         first = self._turn % max(1, len(writers))
         for writer in writers[first:] + writers[:first]:
-            start = self._committed.get(writer, Position(0, 0))
+            start = self._committed.get(writer, START)
             if size >= bytes_max:
                 break
-            end, groups = self._read_writer(writer, start, bytes_max - size)
+            try:
+                end, groups = self._read_writer(writer, start, bytes_max - size)
+            except OSError as error:
+                failure = error  # and it holds up none of the others
+                continue
             if end != start:
                 position[writer] = end
                 parts += groups
-                appends += len(groups)
                 size += sum(map(len, groups))
-        return Batch(b"".join(parts), position, appends) if position else None
+        if failure is not None and not position:
+            raise failure
+        return Batch(b"".join(parts), position, len(parts)) if position else None
 
     def commit(self, batch: Batch) -> None:
         """See `LogReader.commit`."""
+        for path, content in list(self._unwritten.items()):
+            self._disk.replace(path, content)
+            del self._unwritten[path]
         merged = self._committed | batch.position
-        self._disk.replace(self._root / POSITION_NAME, json.dumps(merged).encode())
+        save_positions(self._disk, self._root, merged)
         self._committed = merged
-        for writer in batch.position:
-            self._forget(writer, merged[writer])
+        for writer, position in merged.items():
+            self._forget(writer, position)
 
     def backlog(self) -> Backlog:
         """See `LogReader.backlog`."""
         unread, held = 0, 0
         for writer in self._writers():
-            position = self._committed.get(writer, Position(0, 0))
-            for sequence, size, _ in self._segments(writer):
-                held += size
+            position = self._committed.get(writer, START)
+            for sequence, info in self._segments(writer):
+                held += info.size
                 if sequence > position.sequence:
-                    unread += size
+                    unread += info.size
                 elif sequence == position.sequence:
-                    unread += max(0, size - position.offset)
+                    unread += max(0, info.size - position.offset)
         return Backlog(unread, held)
 
     def close(self) -> None:
         """Nothing is held between calls."""
 
+    def _load_positions(self) -> dict[str, Position]:
+        try:
+            return load_positions(self._disk, self._root)
+        except DamagedPositions as error:
+            logger.error("log: %s; everything that the log still holds is loaded once more", error)
+            path = self._root / POSITION_NAME
+            self._disk.rename(path, path.with_name(path.name + DAMAGE_ENDING))
+            return {}
+
     def _writers(self) -> list[str]:
         return [name for name in self._disk.folders(self._root) if name.startswith(WRITER_PREFIX)]
 
-    def _segments(self, writer: str) -> list[tuple[int, int, float]]:
-        """(sequence, bytes, time of last change) of a writer's segments, oldest first."""
-        found = []
-        for info in self._disk.files(self._root / writer):
-            sequence = sequence_of(info.name)
-            if sequence is not None:
-                found.append((sequence, info.size, info.changed_at))
-        return found
+    def _segments(self, writer: str) -> list[tuple[int, FileInfo]]:
+        """A writer's segments by sequence, oldest first."""
+        found = [(sequence_of(info.name), info) for info in self._disk.files(self._root / writer)]
+        return [(sequence, info) for sequence, info in found if sequence is not None]
 
     def _read_writer(self, writer: str, start: Position, bytes_max: int) -> tuple[Position, list[bytes]]:
         """The groups after `start` and the position behind them. The list of segments is taken before any is read:
-        a segment that has a successor in it is final, so all its bytes are seen."""
+        a segment that has a successor in it is final, so all its bytes are seen.
+
+        The position moves to a segment only with a group of it: then its name is durable, which a file without one
+        cannot prove.
+        """
         groups: list[bytes] = []
-        present = [sequence for sequence, _, _ in self._segments(writer)]
+        present = [sequence for sequence, _ in self._segments(writer)]
         if present and present[-1] < start.sequence:
             logger.error(
                 "log: the segments of %s are not those that were read before; reading them from the start", writer
             )
-            start = Position(0, 0)
+            start = START
         position, size = start, 0
-        sequences = [sequence for sequence in present if sequence >= start.sequence]
-        for index, sequence in enumerate(sequences):
-            if sequence != position.sequence:
-                position = Position(sequence, 0)
-            final = index + 1 < len(sequences)
+        for sequence in (sequence for sequence in present if sequence >= start.sequence):
+            path = self._root / writer / segment_name(sequence)
+            offset = start.offset if sequence == start.sequence else 0
             while size < bytes_max:
-                data, found = self._scan(writer, position, max(bytes_max - size, _LEAST_READ_BYTES))
-                self._report_damage(writer, position, found)
-                groups += [data[begin:end] for begin, end in found.groups]
-                size += found.end
-                position = Position(sequence, position.offset + found.end)
-                if found.end == 0:
-                    if data and final:
-                        logger.warning("log: skipped a torn tail of %d bytes in %s/%d", len(data), writer, sequence)
+                try:
+                    data, found = self._scan(path, offset, max(bytes_max - size, _LEAST_READ_BYTES))
+                except FileNotFoundError:
+                    break  # a segment that its writer took back, before it held a group
+                self._look_for_damage(path, offset, data, found)
+                if not found.end:
+                    if data and sequence != present[-1]:
+                        self._cut_off(path, offset, data)
                     break
-            if not final or size >= bytes_max:
+                lines = [data[begin:end] for begin, end in found.groups]
+                groups += filter(holds_records, lines)
+                size += found.end
+                offset += found.end
+                position = Position(sequence, offset)
+            if size >= bytes_max:
                 break
         return position, groups
 
-    def _scan(self, writer: str, position: Position, bytes_max: int) -> tuple[bytes, Scan]:
+    def _scan(self, path: Path, offset: int, bytes_max: int) -> tuple[bytes, Scan]:
         """Reads on until there is a whole group or the file ends."""
-        path = self._root / writer / segment_name(position.sequence)
         while True:
-            data = self._disk.read(path, position.offset, bytes_max)
+            data = self._read(path, offset, bytes_max)
             found = scan(data)
             if found.end or len(data) < bytes_max:
                 return data, found
             bytes_max *= 4
 
-    def _report_damage(self, writer: str, position: Position, found: Scan) -> None:
+    def _read(self, path: Path, offset: int, size: int) -> bytes:
+        """The bytes; with zeros for what the disk cannot read for a long time, so that the groups around are found."""
+        try:
+            data = self._disk.read(path, offset, size)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            since = self._failing.setdefault(path, self._clock())
+            if since == self._clock():
+                logger.error("log: %s cannot be read, and is tried again for %d s: %s", path, PATIENCE_S, error)
+            if self._clock() - since < PATIENCE_S:
+                raise
+            return self._read_around(path, offset, size)
+        self._failing.pop(path, None)
+        return data
+
+    def _read_around(self, path: Path, offset: int, size: int) -> bytes:
+        blocks = []
+        end = min(offset + size, next(info.size for info in self._disk.files(path.parent) if info.name == path.name))
+        while offset < end:
+            length = min(BLOCK_BYTES - offset % BLOCK_BYTES, end - offset)
+            try:
+                block = self._disk.read(path, offset, length)
+            except OSError as error:
+                self._keep(path, offset, f"bytes {offset} to {offset + length} cannot be read: {error}")
+                block = bytes(length)
+            blocks.append(block)
+            offset += length
+        return b"".join(blocks)
+
+    def _look_for_damage(self, path: Path, offset: int, data: bytes, found: Scan) -> None:
         for begin, end in found.damaged:
-            where = f"bytes {position.offset + begin} to {position.offset + end}"
-            logger.error(
-                "log: %s of %s/%s are damaged and were not loaded; the segment is kept for you to look at",
-                where,
-                writer,
-                segment_name(position.sequence),
-            )
-            name = f"{segment_name(position.sequence)}.{position.offset + begin}{DAMAGE_ENDING}"
-            note = self._root / writer / name
-            self._disk.replace(note, f"{where}\n".encode())
+            self._keep(path, offset + begin, f"bytes {offset + begin} to {offset + end} are damaged")
+        for begin, end in found.groups[-1:]:
+            sealed = seal_of(data[begin:end])
+            if sealed is not None and sealed.size != offset + begin:
+                self._keep(path, offset + begin, f"it has {offset + begin} bytes and was sealed with {sealed.size}")
+
+    def _cut_off(self, path: Path, offset: int, tail: bytes) -> None:
+        """Sees to what stands behind the last sound group of a final segment."""
+        if not is_torn_group(tail):
+            self._keep(path, offset, f"bytes {offset} to {offset + len(tail)} are damaged")
+            return
+        note = path.with_name(f"{path.name}.{offset}{TORN_ENDING}")
+        if note not in self._findings:
+            logger.warning("log: cut a torn tail of %d bytes off %s; nobody was promised it", len(tail), path)
+            self._findings.add(note)
+            if tail.strip(b"\0"):
+                self._unwritten[note] = tail
+
+    def _keep(self, path: Path, offset: int, finding: str) -> None:
+        note = path.with_name(f"{path.name}.{offset}{DAMAGE_ENDING}")
+        if note not in self._findings:
+            logger.error("log: in %s %s; that is not loaded, and the segment is kept for you to look at", path, finding)
+            self._findings.add(note)
+            self._unwritten[note] = f"{finding}\n".encode()
 
     def _forget(self, writer: str, position: Position) -> None:
         """Removes segments that are behind the position, unless they are damaged or to be kept a while."""
-        folder = self._root / writer
-        notes = [info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)]
-        damaged = {".".join(name.split(".")[:2]) for name in notes}
-        oldest_kept = time.time() - self._settings.keep_loaded_hours * 3600
-        for sequence, _, changed_at in self._segments(writer):
-            name = segment_name(sequence)
-            if sequence < position.sequence and changed_at <= oldest_kept and name not in damaged:
-                self._disk.remove(folder / name)
-
-
-def _load_positions(disk: Disk, root: Path) -> dict[str, Position]:
-    try:
-        data = disk.read(root / POSITION_NAME, 0, 1 << 24)
-    except FileNotFoundError:
-        return {}
-    return {writer: Position(*position) for writer, position in json.loads(data).items()}
+        folder, hours = self._root / writer, self._settings.keep_loaded_hours
+        try:
+            notes = [info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)]
+            damaged = {".".join(name.split(".")[:2]) for name in notes}
+            for sequence, info in self._segments(writer)[:-1]:
+                young = hours > 0 and info.changed_at > time.time() - hours * 3600
+                if sequence < position.sequence and not young and info.name not in damaged:
+                    self._disk.remove(folder / info.name)
+        except OSError as error:
+            logger.warning("log: segments of %s that are loaded were not removed: %s", folder, error)

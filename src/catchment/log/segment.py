@@ -5,11 +5,16 @@
     {"app":"default","source":"moesif",...}
     {"app":"default","source":"batch",...}
     {"commit":{"bytes":1043,"crc32":987654321}}
+    {"sealed":{"bytes":1188,"crc32":2345678901,"groups":2}}
+    {"commit":{"bytes":56,"crc32":345678901}}
 
 A group is what one fsync made durable: all appends that waited for it. `bytes` and `crc32` are those of the group's
 lines, line ends included, without the commit line. No other line starts like a commit line, because a record starts
-with `{"app":` and has no line break inside. Header and commit lines are JSON too, so a reader that does not care for
-groups may treat a segment as plain NDJSON and skip the lines without `app`.
+with `{"app":` and has no line break inside. Header, seal and commit lines are JSON too, so a reader that does not care
+for groups may treat a segment as plain NDJSON and skip the lines without `app`.
+
+The seal is the last group of a segment that its writer ended in order, and vouches for all the bytes and groups before
+it. A segment without one ended with its writer's death, or with a failure of the disk.
 """
 
 import re
@@ -18,16 +23,18 @@ from typing import NamedTuple
 
 VERSION = 1
 WRITER_PREFIX = "edge-"
+_HEADER_START = b'{"segment":'
 _COMMIT_MARK = b'\n{"commit":'
 _COMMIT = re.compile(rb'\n\{"commit":\{"bytes":(\d{1,19}),"crc32":(\d{1,10})\}\}\n')
-_COMMIT_BYTES_MAX = len(b'\n{"commit":{"bytes":,"crc32":}}\n') + 19 + 10
+_SEAL = re.compile(rb'\{"sealed":\{"bytes":(\d{1,19}),"crc32":(\d{1,10}),"groups":(\d{1,19})\}\}\n')
 
 
 class Scan(NamedTuple):
-    """The whole groups at the start of some bytes.
+    """The sound groups in some bytes.
 
-    `end` is where the last whole group ends; `groups` are the spans of the sound ones' lines; `damaged` the spans,
-    commit line included, of those whose lines are not what their commit line says.
+    `end` is where the last of them ends; `groups` are the spans of their lines; `damaged` the spans between them that
+    are in no sound group. What stands behind `end` is not judged here: it may be a group that is being written, one
+    that was torn, or damage.
     """
 
     end: int
@@ -35,9 +42,22 @@ class Scan(NamedTuple):
     damaged: list[tuple[int, int]]
 
 
+class Seal(NamedTuple):
+    """What stands before the seal: so many bytes with this CRC-32, in so many groups, the header among them."""
+
+    size: int
+    crc32: int
+    groups: int
+
+
 def header(writer: str, sequence: int) -> bytes:
     """The first group of a segment."""
     return group(b'{"segment":{"version":%d,"writer":"%s","sequence":%d}}\n' % (VERSION, writer.encode(), sequence))
+
+
+def seal(what: Seal) -> bytes:
+    """The last group of a segment."""
+    return group(b'{"sealed":{"bytes":%d,"crc32":%d,"groups":%d}}\n' % what)
 
 
 def group(lines: bytes) -> bytes:
@@ -46,27 +66,51 @@ def group(lines: bytes) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """Finds the whole groups at the start of `data`, which must begin where a group begins."""
-    start, groups, damaged = 0, [], []
-    while True:
-        found = data.find(_COMMIT_MARK, start)
-        if found < 0:
-            break
+    """Finds the sound groups in `data`, which must begin where a group begins.
+
+    A commit line says how many bytes it vouches for, so a group is found again behind any damage: it is the bytes that
+    its own commit line says, wherever they begin.
+    """
+    start, search, groups, damaged = 0, 0, [], []
+    while (found := data.find(_COMMIT_MARK, search)) >= 0:
+        search = found + 1
         commit = _COMMIT.match(data, found)
         if commit is None:
-            line_end = data.find(b"\n", found + 1)
-            if line_end < 0 and len(data) - found < _COMMIT_BYTES_MAX:
-                break  # the commit line itself is not all there yet
-            end = line_end + 1 if line_end >= 0 else len(data)
-            damaged.append((start, end))
-            start = end
             continue
-        lines_end, end = found + 1, commit.end()
-        lines = memoryview(data)[start:lines_end]
-        sound = len(lines) == int(commit[1]) and zlib.crc32(lines) == int(commit[2])
-        (groups.append((start, lines_end)) if sound else damaged.append((start, end)))
-        start = end
+        lines_end, size = found + 1, int(commit[1])
+        begin = lines_end - size
+        if begin < start or zlib.crc32(memoryview(data)[begin:lines_end]) != int(commit[2]):
+            continue
+        if begin > start:
+            damaged.append((start, begin))
+        groups.append((begin, lines_end))
+        start = search = commit.end()
     return Scan(start, groups, damaged)
+
+
+def is_torn_group(tail: bytes) -> bool:
+    """Whether what stands behind the last sound group can be a part of one group that was never synced.
+
+    A writer syncs each group before it writes the next, so a power cut, a kill or a failed write spoils the last group
+    only, and a commit line is where that ends. Anything behind a commit line says that there was a later group, so
+    that the one before it had been synced and then was damaged.
+    """
+    found = tail.find(_COMMIT_MARK)
+    if found < 0:
+        return True
+    line_end = tail.find(b"\n", found + 1)
+    return line_end < 0 or line_end + 1 == len(tail)
+
+
+def holds_records(lines: bytes) -> bool:
+    """Whether these are lines of a sender's, not a header or a seal."""
+    return not lines.startswith(_HEADER_START) and seal_of(lines) is None
+
+
+def seal_of(lines: bytes) -> Seal | None:
+    """The seal that is in the lines of a group, if it is one."""
+    found = _SEAL.fullmatch(lines)
+    return Seal(*map(int, found.groups())) if found else None
 
 
 def segment_name(sequence: int) -> str:

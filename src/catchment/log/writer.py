@@ -1,69 +1,56 @@
-"""Appends to the local log: group commit, one writer to a folder.
+"""Appends to the local log: group commit.
 
 Requests that arrive while one fsync runs wait for the next one together: a thread takes all that has gathered, writes
-it as one group, syncs, and only then are their futures done. A folder belongs to the process that holds its lock; a
-new process takes the first free folder and starts a new segment, so no segment ever has two writers or two lives.
-
-A segment whose write or sync failed is abandoned: after a failed sync nobody knows what the disk has of it, so nothing
-more is ever written to it and the next group goes to a fresh segment (docs/log.md, the crash argument).
+it as one group, syncs, and only then are their futures done. `Folder` has the segments; this has the queue, its bound,
+and the futures.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
 from catchment.errors import LogUnavailable
-from catchment.log.disk import AppendFile, Disk
-from catchment.log.segment import WRITER_PREFIX, group, header, segment_name, sequence_of
+from catchment.log.disk import Disk
+from catchment.log.folder import Folder
 from catchment.settings import Log
 
-LOCK_NAME = "lock"
-WRITERS_MAX = 1024
-_CALM_S = 0.2  # after a failure nothing is tried for a while: each try may leave a torn segment on a full disk
+CALM_S = 0.2  # after a failure nothing is tried for a while: each try may leave a torn segment on a full disk
 
-
-class _Segment:
-    """The segment being written."""
-
-    def __init__(self, disk: Disk, folder: Path, sequence: int) -> None:
-        self.sequence = sequence
-        self.size = 0
-        self._file: AppendFile = disk.create(folder / segment_name(sequence))
-        try:
-            self.commit(header(folder.name, sequence))
-        except OSError:
-            self._file.close()
-            raise
-
-    def commit(self, data: bytes) -> None:
-        self._file.append(data)
-        self._file.sync()
-        self.size += len(data)
-
-    def close(self) -> None:
-        self._file.close()
+logger = logging.getLogger(__name__)
 
 
 class SegmentWriter:
-    """`LogWriter` on local segments; `loop` is the event loop that it is called from."""
+    """`LogWriter` on local segments; `loop` is the event loop that it is called from.
 
-    def __init__(self, disk: Disk, root: Path, settings: Log, *, loop: AbstractEventLoop) -> None:
-        self._disk = disk
+    A test that wants to say when what happens has it not run in the `background`, and calls `commit_waiting` itself.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        root: Path,
+        settings: Log,
+        *,
+        loop: AbstractEventLoop,
+        clock: Callable[[], float] = time.monotonic,
+        background: bool = True,
+    ) -> None:
+        self._folder = Folder(disk, root, settings.segment_bytes_max)
         self._settings = settings
-        self._folder, self._lock = _claim_folder(disk, root)
-        sequences = [sequence_of(info.name) or 0 for info in disk.files(self._folder)]
-        self._next_sequence = max(sequences, default=0) + 1
-        self._segment: _Segment | None = None
         self._loop = loop
+        self._clock = clock
         self._queue: SimpleQueue[tuple[bytes, Future[None]] | None] = SimpleQueue()
         self._unsynced_bytes = 0
         self._closing = False
         self._failed_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"log-{self._folder.name}", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run, name=f"log-{self.name}", daemon=True) if background else None
+        if self._thread:
+            self._thread.start()
 
     @property
     def name(self) -> str:
@@ -74,7 +61,7 @@ class SegmentWriter:
         """See `LogWriter.append`."""
         if self._closing:
             raise LogUnavailable("the log is closing")
-        if self._failed_at is not None and time.monotonic() - self._failed_at < _CALM_S:
+        if self._failed_at is not None and self._clock() - self._failed_at < CALM_S:
             raise LogUnavailable("the log's disk failed a moment ago")
         if self._unsynced_bytes + len(lines) > self._settings.unsynced_bytes_max:
             raise LogUnavailable("too many bytes are waiting for the disk")
@@ -88,44 +75,41 @@ class SegmentWriter:
         if not self._closing:
             self._closing = True
             self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._disk.unlock(self._lock)
+            await asyncio.to_thread(self._thread.join if self._thread else self._run)
+
+    def commit_waiting(self) -> bool:
+        """Makes all that has gathered durable, as one group; waits until there is something. False once it is the
+        last."""
+        gathered = [self._queue.get()]
+        gathered += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        appends = [append for append in gathered if append is not None]
+        if appends:
+            error = self._commit(appends)
+            self._loop.call_soon_threadsafe(self._settle, appends, error)
+        return gathered[-1] is not None
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            gathered = [self._queue.get()]
-            gathered += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            last = gathered[-1] is None
-            appends = [append for append in gathered if append is not None]
-            if appends:
-                lines = b"".join([lines for lines, _ in appends])
-                error = self._commit(group(lines))
-                self._loop.call_soon_threadsafe(self._settle, appends, error)
-        if self._segment is not None:
-            self._segment.close()
+        while self.commit_waiting():
+            pass
+        self._folder.close()
 
-    def _commit(self, data: bytes) -> OSError | None:
+    def _commit(self, appends: list[tuple[bytes, "Future[None]"]]) -> Exception | None:
         try:
-            if self._segment is not None and self._segment.size + len(data) > self._settings.segment_bytes_max:
-                self._abandon()
-            if self._segment is None:
-                sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
-                self._segment = _Segment(self._disk, self._folder, sequence)
-            self._segment.commit(data)
-        except OSError as error:
-            self._abandon()
-            self._failed_at = time.monotonic()
+            self._folder.commit(b"".join([lines for lines, _ in appends]))
+        except Exception as error:  # whatever it is, requests wait for an answer
+            self._note_failure(error)
             return error
+        if self._failed_at is not None:
+            logger.warning("log: %s takes appends again", self.name)
         self._failed_at = None
         return None
 
-    def _abandon(self) -> None:
-        segment, self._segment = self._segment, None
-        if segment is not None:
-            segment.close()
+    def _note_failure(self, error: Exception) -> None:
+        if self._failed_at is None:
+            logger.error("log: %s takes nothing, and everything is answered 503: %s", self.name, error)
+        self._failed_at = self._clock()
 
-    def _settle(self, appends: list[tuple[bytes, "Future[None]"]], error: OSError | None) -> None:
+    def _settle(self, appends: list[tuple[bytes, "Future[None]"]], error: Exception | None) -> None:
         for lines, future in appends:
             self._unsynced_bytes -= len(lines)
             if future.done():
@@ -133,15 +117,5 @@ class SegmentWriter:
             if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(LogUnavailable(f"the log's disk: {error.strerror or error}"))
-
-
-def _claim_folder(disk: Disk, root: Path) -> tuple[Path, int]:
-    """The first folder `edge-N` that no living process holds, with its lock."""
-    for number in range(WRITERS_MAX):
-        folder = root / f"{WRITER_PREFIX}{number}"
-        disk.make_folder(folder)
-        lock = disk.try_lock(folder / LOCK_NAME)
-        if lock is not None:
-            return folder, lock
-    raise LogUnavailable(f"{root} has {WRITERS_MAX} writers already")
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
+                future.set_exception(LogUnavailable(f"the log's disk: {reason}"))
