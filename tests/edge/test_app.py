@@ -15,6 +15,7 @@ from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, De
 from catchment.edge import answers
 from catchment.edge.answers import Answers
 from catchment.edge.app import EdgeApp
+from catchment.edge.journal import Journal
 from catchment.edge.lookups import Lookups
 from catchment.edge.rates import Bucket, Rates
 from catchment.edge.reload import SettingsWatch
@@ -145,7 +146,8 @@ class Edge:
             rates=self.rates,
             answers=self.answers,
         )
-        self.app._log = self.log  # without the watch's task, which is no part of this
+        # without the watch's task, which is no part of this
+        self.app._journal = Journal(self.log, self.settings.log.unsynced_bytes_max)
 
     def begin(self, exchange: Exchange) -> "asyncio.Task[None]":
         scope: Any = exchange

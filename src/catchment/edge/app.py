@@ -1,4 +1,4 @@
-"""The edge's RSGI application: the way of a request, top to bottom, in `EdgeApp._accept`.
+"""The edge's RSGI application: the way of a request, top to bottom, from `EdgeApp._accept`.
 
 Nothing here knows a vendor. A success is answered only after the log said that the records are durable; a refusal is
 answered at once and kept as a rejection; a fault of ours is 5xx in the vendor's form, so that the sender tries again.
@@ -11,28 +11,26 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
 from uuid_utils import uuid7
 
-from catchment.books import MINUTE_US, Books
+from catchment.books import MINUTE_US
 from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, Dialect, Route
 from catchment.edge.allowance import Allowance
 from catchment.edge.answers import Answers
-from catchment.edge.body import BadEncoding, TooLarge, decompress, read_body
-from catchment.edge.idempotency import KEY_HEADER, BadKey, KeyedCall, key_of, mark_undated
+from catchment.edge.idempotency import KeyedCall, mark_undated
+from catchment.edge.journal import AppendTooLarge, Journal
 from catchment.edge.lookups import Lookups
 from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
 from catchment.edge.rejections import Rejections
 from catchment.edge.reload import SettingsWatch
+from catchment.edge.request import Request
 from catchment.edge.routing import Match, Router
 from catchment.errors import LogUnavailable, Refused
 from catchment.log.log import LogWriter
 from catchment.maintenance import MaintenanceWatch
-from catchment.record import Record, RejectionRecord, encode_lines
 from catchment.settings import Settings
 
 RETRY_AFTER = ("retry-after", "5")
@@ -75,14 +73,13 @@ class EdgeApp:
         self._rejections = Rejections(settings.limits)
         self._keyless = Allowance(settings.limits.keyless_events_per_minute_max, "calls without a key were not taken")
         self._append_bytes_max = settings.log.unsynced_bytes_max
-        self._log: LogWriter
+        self._journal: Journal
         self._watching: asyncio.Task[None]
-        self._books = Books()
         self._bookkeeping: asyncio.Task[None]
         self._next_us = 0
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
-        self._log = self._open_log(loop)
+        self._journal = Journal(self._open_log(loop), self._append_bytes_max)
         self._watching = loop.create_task(self._watch.run(self.adopt, self._look_for_maintenance))
         self._bookkeeping = loop.create_task(self._keep_books())
 
@@ -90,7 +87,7 @@ class EdgeApp:
         self._watching.cancel()
         self._bookkeeping.cancel()
         self._close_books(self._arrive().received_us + MINUTE_US)
-        loop.run_until_complete(self._log.close())
+        loop.run_until_complete(self._journal.close())
         self._answers.close()
 
     def adopt(self, settings: Settings) -> None:
@@ -129,11 +126,11 @@ class EdgeApp:
         )
         if call.method == "OPTIONS" and dialect.preflight:
             return dialect.preflight
-        request = _Request(dialect, call)
+        request = Request(dialect, call)
         answer = await self._answer_call(request, match, protocol)
-        return request.told(answer) if request.fields else answer
+        return request.told(answer)
 
-    async def _answer_call(self, request: "_Request", match: Match, protocol: HTTPProtocol) -> Answer:
+    async def _answer_call(self, request: Request, match: Match, protocol: HTTPProtocol) -> Answer:
         dialect, call = request.dialect, request.call
         try:
             if match.route is None:
@@ -143,6 +140,7 @@ class EdgeApp:
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
             self._keep(request, refused)
+            await request.drain(protocol)
             return dialect.refuse(refused)
         except LogUnavailable as error:
             logger.error("edge: nothing accepted: %s", error)
@@ -154,67 +152,61 @@ class EdgeApp:
             logger.exception("edge: defect while answering %s %s", call.method, call.path)
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
 
-    async def _accept(self, request: "_Request", route: Route, protocol: HTTPProtocol) -> Answer:
-        """Authenticate, read, decode, look up, make durable, answer."""
-        dialect, call = request.dialect, request.call
-        if route.method != "GET":
-            self._require_no_maintenance(request)
-        if route.open:
-            caller = NOBODY  # and the request has none: a refusal of it is kept like any without a key
-        else:
-            caller = request.caller = dialect.authenticate(call)
+    async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:
+        """Admit, read, recall, decode, look up, make durable, remember, answer; each step may refuse."""
+        caller = self._admit(request, route)
         keyed: KeyedCall | None = None
         if route.method != "GET":
-            if self._rates.buckets and not route.open:
-                self._count(request, caller)
-            request.body = await self._read(request, route, protocol)
-            if KEY_HEADER in call.headers and not route.open:  # without a caller it would be nobody's key
-                keyed = _keyed(request, caller, route)
-                if remembered := await self._recall(keyed, dialect):
-                    return remembered
-        arrival = self._arrive()
-        if keyed:
-            arrival = arrival._replace(new_id=keyed.new_id)
-        records, answer = dialect.decode(route.endpoint, call, caller, request.body, arrival)
-        if records:
-            self._require_no_maintenance(request)  # of a GET, only its records tell that it writes
-            if keyed:
-                mark_undated(records, arrival.received_at)
-            if route.open and not self._keyless.take():  # or anybody at all could fill the disk
-                raise Refused(dialect.faults.too_many, "too many requests")
-            self._next_us = arrival.received_us + len(records)
-            self._lookups.fill(records)
-            await self._append(records, dialect)
+            await request.read(route, protocol)
+            keyed = None if route.open else request.keyed(caller, route)  # without a caller it would be nobody's key
+            if keyed and (remembered := await self._recall(keyed, request.dialect)):
+                return remembered
+        answer = await self._take(request, route, caller, keyed)
         if keyed:
             await self._answers.remember(keyed, answer)
         return answer
 
-    async def _append(self, records: list[Record], dialect: Dialect) -> None:
-        """Enters the records into the books, and makes both durable; none of it, where that fails."""
-        edge = self._books.enter(records)
-        try:
-            lines = encode_lines(records)
-            if lines.count(b"\n") != len(records):
-                raise AssertionError("a record is not one line")
-            if len(lines) > self._append_bytes_max:
-                raise Refused(dialect.faults.too_large, f"its records take more than {self._append_bytes_max} bytes")
-            durable = self._log.append(lines)
-        except BaseException:
-            self._books.withdraw()
-            raise
-        try:
-            await durable
-        except LogUnavailable:
-            self._books.begin_anew(edge)
-            raise
+    def _admit(self, request: Request, route: Route) -> Caller:
+        """Who calls, if anybody may now: known before the body is read."""
+        writes = route.method != "GET"
+        if writes:
+            self._require_no_maintenance(request)
+        if route.open:
+            return NOBODY  # and the request has no caller: a refusal of it is kept like any without a key
+        caller = request.caller = request.dialect.authenticate(request.call)
+        if writes and self._rates.buckets:
+            self._count(request, caller)
+        return caller
 
-    def _require_no_maintenance(self, request: "_Request") -> None:
+    async def _take(self, request: Request, route: Route, caller: Caller, keyed: KeyedCall | None) -> Answer:
+        """The records of the call, durable, and what the dialect answers to them."""
+        dialect, arrival = request.dialect, self._arrive()
+        if keyed:
+            arrival = arrival._replace(new_id=keyed.new_id)
+        records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)
+        if not records:
+            return answer
+        self._require_no_maintenance(request)  # of a GET, only its records tell that it writes
+        if keyed:
+            mark_undated(records, arrival.received_at)
+        if route.open and not self._keyless.take():  # or anybody at all could fill the disk
+            raise Refused(dialect.faults.too_many, "too many requests")
+        self._next_us = arrival.received_us + len(records)
+        self._lookups.fill(records)
+        try:
+            await self._journal.append(records)
+        except AppendTooLarge:
+            reason = f"its records take more than {self._append_bytes_max} bytes"
+            raise Refused(dialect.faults.too_large, reason) from None
+        return answer
+
+    def _require_no_maintenance(self, request: Request) -> None:
         if self._maintenance.on:
             request.fields = [MAINTENANCE_RETRY_AFTER]
             raise Refused(request.dialect.faults.maintenance, "the server is in maintenance; try again later")
 
-    def _count(self, request: "_Request", caller: Caller) -> None:
-        """Takes the request from the application's limit, if it has one, before its body is read."""
+    def _count(self, request: Request, caller: Caller) -> None:
+        """Takes the request from the application's limit, if it has one."""
         counted = self._rates.take(caller.app, request.dialect.source)
         if counted is None:
             return
@@ -232,52 +224,21 @@ class EdgeApp:
             raise Refused(dialect.faults.key_reused, "this Idempotency-Key was used for another request before")
         return remembered.answer
 
-    async def _read(self, request: "_Request", route: Route, protocol: HTTPProtocol) -> bytes:
-        """The body, without its encoding. Of one that cannot be decompressed, the request keeps what was sent."""
-        faults, headers = request.dialect.faults, request.call.headers
-        try:
-            request.body = body = await read_body(protocol, headers, route.body_bytes_max)
-            encoding = headers.get("content-encoding")
-            return decompress(body, encoding, route.body_bytes_max) if encoding else body
-        except TooLarge:
-            reason = f"body is larger than {route.body_bytes_max} bytes, counted without compression"
-            raise Refused(faults.too_large, reason) from None
-        except BadEncoding as error:
-            raise Refused(faults.malformed, str(error)) from None
-
     def _arrive(self) -> Arrival:
         """Arrival numbers are microseconds that never repeat and never go back."""
         received_us = max(time.time_ns() // 1000, self._next_us)
         self._next_us = received_us + 1
         return Arrival(datetime.fromtimestamp(received_us / 1e6, UTC), received_us, _new_id)
 
-    def _keep(self, request: "_Request", refused: Refused) -> None:
-        """Appends the rejection without waiting for it: nothing was promised about it."""
+    def _keep(self, request: Request, refused: Refused) -> None:
+        """Notes the rejection without waiting for it: nothing was promised about it."""
         if self._maintenance.on:
             return  # whoever needs the disk to be left alone gets that
         record = self._rejections.record(
             request.dialect, request.call, request.caller, refused, request.body, self._arrive()
         )
-        if record is None:
-            return
-        try:
-            self._append_rejection(record)
-        except LogUnavailable as error:
-            logger.error("edge: a rejection was not kept: %s", error)
-
-    def _append_rejection(self, record: RejectionRecord) -> None:
-        edge = self._books.enter_rejection(record)
-        try:
-            durable = self._log.append(encode_lines([record]))
-        except BaseException:
-            self._books.withdraw()
-            raise
-        durable.add_done_callback(partial(self._note_failure, edge))
-
-    def _note_failure(self, edge: str, durable: "asyncio.Future[Any]") -> None:
-        if not durable.cancelled() and (error := durable.exception()):
-            self._books.begin_anew(edge)
-            logger.error("edge: a rejection was not kept: %s", error)
+        if record is not None:
+            self._journal.note(record)
 
     async def _keep_books(self) -> None:
         """Closes the books of each minute once it is over and nothing of it is under way any more."""
@@ -286,54 +247,8 @@ class EdgeApp:
             self._close_books(self._arrive().received_us)
 
     def _close_books(self, until_us: int) -> None:
-        """Writes what was refused beyond the allowance, then the totals of all minutes before this arrival number."""
-        try:
-            for record in self._rejections.overflow(until_us, _new_id):
-                self._append_rejection(record)
-            if closings := self._books.close_minutes(until_us):
-                self._log.append(encode_lines(closings)).add_done_callback(_ignore_failure)
-        except LogUnavailable as error:
-            logger.error("edge: the books of a minute were not closed: %s", error)
-
-
-class _Request:
-    """What is known of a request so far, for the rejection it may become."""
-
-    def __init__(self, dialect: Dialect, call: Call) -> None:
-        self.dialect = dialect
-        self.call = call
-        self.caller: Caller | None = None
-        self.body = b""
-        self.fields: list[tuple[str, str]] = []
-
-    def told(self, answer: Answer) -> Answer:
-        """The answer with `fields`, as far as it has not its own; a browser's page may read them."""
-        has = {name for name, _ in answer.headers}
-        fields = [field for field in self.fields if field[0] not in has]
-        if self.dialect.preflight:
-            fields.append(("access-control-expose-headers", ", ".join(name for name, _ in self.fields)))
-        return answer._replace(headers=[*answer.headers, *fields])
-
-    def identify(self) -> None:
-        """Learns the application where the key tells it, though there is no route."""
-        try:
-            self.caller = self.dialect.authenticate(self.call)
-        except (Refused, KeyError):
-            self.caller = None
-
-
-def _keyed(request: _Request, caller: Caller, route: Route) -> KeyedCall:
-    try:
-        key = key_of(request.call.headers.get(KEY_HEADER, ""))  # the server gives none that is not ASCII
-    except BadKey as error:
-        raise Refused(request.dialect.faults.malformed, str(error)) from None
-    return KeyedCall(key, request.dialect.source, caller, route, request.call, request.body)
+        self._journal.close_minutes(until_us, list(self._rejections.overflow(until_us, _new_id)))
 
 
 def _new_id() -> str:
     return str(uuid7())
-
-
-def _ignore_failure(future: "asyncio.Future[Any]") -> None:
-    if not future.cancelled() and (error := future.exception()):
-        logger.error("edge: the books of a minute were not closed: %s", error)

@@ -1,0 +1,90 @@
+"""The log as the edge writes it: each append is entered into the books (docs/decisions/0007), or leaves no trace there.
+
+Records are promised, so whoever appends them waits. Rejections and closed books are not: they are handed to the log,
+and a failure is told in the log output.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from catchment.books import Books
+from catchment.errors import LogUnavailable
+from catchment.log.log import LogWriter
+from catchment.record import Record, RejectionRecord, encode_lines
+
+logger = logging.getLogger(__name__)
+
+
+class AppendTooLarge(Exception):
+    """The records of one request take more bytes than may wait for the disk."""
+
+
+class Journal:
+    """Of one edge process; an append has at most `append_bytes_max`."""
+
+    def __init__(self, log: LogWriter, append_bytes_max: int) -> None:
+        self._log = log
+        self._append_bytes_max = append_bytes_max
+        self._books = Books()
+
+    async def append(self, records: list[Record]) -> None:
+        """Makes the records of one request durable, or raises `LogUnavailable` or `AppendTooLarge`."""
+        edge = self._books.enter(records)
+        try:
+            lines = encode_lines(records)
+            if lines.count(b"\n") != len(records):
+                raise AssertionError("a record is not one line")
+            if len(lines) > self._append_bytes_max:
+                raise AppendTooLarge
+            durable = self._log.append(lines)
+        except BaseException:
+            self._books.withdraw()
+            raise
+        try:
+            await durable
+        except LogUnavailable:
+            self._books.begin_anew(edge)
+            raise
+
+    def note(self, rejection: RejectionRecord) -> None:
+        """Keeps a rejection, if the log takes it."""
+        edge = self._books.enter_rejection(rejection)
+        try:
+            durable = self._log.append(encode_lines([rejection]))
+        except LogUnavailable as error:
+            self._books.withdraw()
+            logger.error("edge: a rejection was not kept: %s", error)
+        except BaseException:
+            self._books.withdraw()
+            raise
+        else:
+            durable.add_done_callback(partial(self._tell_unkept, edge))
+
+    def close_minutes(self, until_us: int, rejections: Sequence[RejectionRecord]) -> None:
+        """Writes what was refused beyond the allowance, then the totals of all minutes before this arrival number."""
+        for rejection in rejections:
+            self.note(rejection)
+        closings = self._books.close_minutes(until_us)
+        if not closings:
+            return
+        try:
+            self._log.append(encode_lines(closings)).add_done_callback(_tell_unclosed)
+        except LogUnavailable as error:
+            logger.error("edge: the books of a minute were not closed: %s", error)
+
+    async def close(self) -> None:
+        """Lets the log finish what waits."""
+        await self._log.close()
+
+    def _tell_unkept(self, edge: str, durable: "asyncio.Future[Any]") -> None:
+        if not durable.cancelled() and (error := durable.exception()):
+            self._books.begin_anew(edge)
+            logger.error("edge: a rejection was not kept: %s", error)
+
+
+def _tell_unclosed(durable: "asyncio.Future[Any]") -> None:
+    if not durable.cancelled() and (error := durable.exception()):
+        logger.error("edge: the books of a minute were not closed: %s", error)
