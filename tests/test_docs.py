@@ -167,7 +167,7 @@ def test_the_architecture_page_has_every_field_of_a_record() -> None:
 def test_the_segment_of_the_log_page_is_a_sound_one() -> None:
     [example] = [block.text.encode() for block in blocks(DOCS / "log.md") if block.info == "json"]
     found = scan(example)
-    assert (found.end, len(found.groups), found.damaged) == (len(example), 3, [])
+    assert (found.end, len(found.groups), found.damaged) == (len(example), 4, [])
 
 
 def test_the_metrics_page_has_every_metric_and_no_other(server: Server) -> None:

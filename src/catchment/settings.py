@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 MIB = 1024 * 1024
+YEAR_S = 366 * 24 * 3600
 HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$"
 HEADER_VALUE = r"^[\t -~]*$"
 CONDITION_PATH = r"^(request\.(verb|ip|ip_address|route|uri)|response\.status|(request|response)\.(body|headers)\..+)$"
@@ -202,6 +203,12 @@ class RateLimit(Section):
         le=100_000_000,
         description="Requests that may come at once after a pause; 0 is as many as in one second.",
     )
+
+    @model_validator(mode="after")
+    def _is_full_within_a_year(self) -> Self:
+        if self.requests_per_second and self.burst_requests / self.requests_per_second > YEAR_S:
+            raise ValueError("burst_requests must come back within a year: raise requests_per_second")
+        return self
 
 
 class Condition(Section):

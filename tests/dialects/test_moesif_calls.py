@@ -288,3 +288,10 @@ def test_every_refusal_is_in_the_contracts_form() -> None:
         body = json.loads(MOESIF.refuse(Refused(given, "why")).body)
         assert body == {"moesif_error": {"code": given.code, "msg": "why"}}
         assert re.fullmatch("[a-z_]+", str(given.code))
+
+
+def test_every_path_is_told_apart_in_the_time_that_its_length_takes() -> None:
+    """This would not end where each slash is looked through to the path's end."""
+    path = "/v1" * 200_000 + "\n" + "/health" * 200_000
+    assert MOESIF.owns.match(path)
+    assert not any(route.pattern.match(path) for route in MOESIF.routes)

@@ -206,3 +206,29 @@ class TestPlain:
         user = profile("users", USER | {"session_token": "abc"}, dialect=dialect)
         assert found.session_token == given.session_token == user.session_token == "abc"
         assert "session_token" not in leaves(user)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"headers":[{"name":"Authorization","value":"Bearer S3CRET"}]}',
+        b'{"headers":[["authorization","Bearer S3CRET"]]}',
+        b'{"Authorization":{"v":"S3CRET"}}',
+        b'{"session_token":{"v":["S3CRET",5]}}',
+        rb'"{\"session_token\":\"S3CRET\"}"',
+        rb'{"\u0073ession_token":"S3CRET","session_token":null}',
+        b'{"set-cookie":["a]S3CRET"]}',
+        b'{"set-cookie":["a",["b"],"S3CRET"]}',
+        b'{"session_token":"a\\\nS3CRET","x":',
+    ],
+)
+def test_a_credential_of_a_refused_body_is_found_in_any_form(body: bytes) -> None:
+    assert b"S3CRET" in body
+    assert b"S3CRET" not in MOESIF.conceal(body)
+
+
+def test_a_refused_body_whose_credentials_are_texts_stays_as_it_was_sent_around_them() -> None:
+    body = b'{ "session_token" : "S3CRET",\n "n": 1e3, "name": "Authorization", "n": 2 }'
+    concealed = MOESIF.conceal(body)
+    assert concealed.startswith(b'{ "session_token" : "hash:')
+    assert concealed.endswith(b'",\n "n": 1e3, "name": "Authorization", "n": 2 }')

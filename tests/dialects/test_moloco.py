@@ -101,7 +101,14 @@ def test_every_member_of_the_fullest_body_has_its_column() -> None:
     assert properties_of(record) == {"session_id": "test_session_id", "device": sent["device"]}
     columns = {name: getattr(record, name) for name in record.__struct_fields__}
     del columns["payload"], columns["properties"], columns["items"]
-    defaults = dict.fromkeys(columns) | {"weight": 1, "undated": False, "late": False, "truncated": False}
+    defaults = dict.fromkeys(columns) | {
+        "weight": 1,
+        "undated": False,
+        "late": False,
+        "truncated": False,
+        "edge": "",
+        "tally": 0,
+    }
     assert columns == defaults | {
         "app": "shop",
         "source": "moloco",
@@ -163,7 +170,7 @@ def test_the_dialect_owns_what_is_below_rmp_and_its_two_other_doors() -> None:
 
 @cases("key", *((f"2-{key}", key) for key in ("key-1", "key-2")))
 def test_each_key_of_a_platform_opens_it(key: str) -> None:
-    assert MOLOCO.authenticate(a_call(x_api_key=key)) == Caller("shop", Grant(PLATFORM, RULES))
+    assert MOLOCO.authenticate(a_call(x_api_key=key)) == Caller("shop", Grant(PLATFORM, RULES), scope=PLATFORM)
     assert MOLOCO.key_header == "x-api-key"
 
 

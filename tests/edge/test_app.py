@@ -78,6 +78,9 @@ class Vendor:
     def conceal(self, body: bytes) -> bytes:
         return body
 
+    def conceal_path(self, path: str) -> str:
+        return path
+
     def refuse(self, refused: Refused) -> Answer:
         return Answer(refused.fault.status, [], refused.reason.encode())
 

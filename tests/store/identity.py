@@ -147,6 +147,36 @@ class IdentityContract:
         [row] = store.query("SELECT * FROM users", {}).rows
         assert (row["name"], row["campaign"]["gclid"], row["modified_time"]) == ("5", "", None)
 
+    def test_what_a_sender_says_in_the_place_of_the_servers_words_breaks_no_view(self, store: Store) -> None:
+        odd: list[Any] = [[1], {"a": 1}, True, "x", 1e300, [[{"b": None}]]]
+        names = ("geo_ip", "user_agent", "campaign", "metadata", "modified_time", "ip_address", "company_id")
+        updates = [
+            update(f"u{number}", {name: part}, number)
+            for number, (name, part) in enumerate(
+                (name, part)
+                for name in names
+                for value in odd
+                for part in (value, {"latitude": value, "name": value, "gclid": value, "email": value})
+            )
+        ]
+        store.insert(lines(*updates))
+        assert len(store.query("SELECT * FROM users", {}).rows) == len(updates)
+
+    def test_a_profile_of_many_members_costs_no_more_than_its_members(self, store: Store) -> None:
+        for order in range(6):
+            members = {f"{'k' * 60}{order}-{number}": {"a": number} for number in range(900)}
+            store.insert(lines(update("u", {"metadata": members}, order)))
+        store.insert(lines(update("v", {"metadata": {"email": "a@b.c"}}, 10)))
+        assert store.query("SELECT user_id FROM users WHERE email = 'a@b.c'", {}).rows == [{"user_id": "v"}]
+
+    def test_a_name_of_another_source_is_not_claimed(self, store: Store) -> None:
+        store.insert(
+            lines(event("1", source="moloco", kind="event", anonymous_id="n"), alias("u", 1, anonymous_id="n"))
+        )
+        assert self.users_of(store) == {"1": ("", "")}
+        [user] = store.query("SELECT first_seen, last_seen FROM users", {}).rows
+        assert user["first_seen"] == user["last_seen"]
+
     def test_companies_and_subscriptions_are_profiles_of_their_own(self, store: Store) -> None:
         company = {"company_domain": "acme.com", "metadata": {"email": "x"}}
         subscription = {

@@ -125,6 +125,10 @@ class Dialect(Protocol):
         """A refused body with its credentials replaced, as far as they can be told in what may not even be JSON."""
         ...
 
+    def conceal_path(self, path: str) -> str:
+        """A path with its key replaced, where the vendor has it there."""
+        ...
+
     def refuse(self, refused: Refused) -> Answer:
         """The vendor's error answer."""
         ...

@@ -40,6 +40,7 @@ HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
 IN_MAINTENANCE = Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"maintenance"}')
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
+_TOLD_CHARS_MAX = 200
 HEALTH_PATHS = frozenset({LIVE_PATH, READY_PATH})
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,8 @@ class EdgeApp:
             if match.route is None:
                 assert match.fault is not None
                 request.identify()
-                raise Refused(match.fault, f"{call.method} {call.path[:200]} is not served here")
+                path = dialect.conceal_path(call.path)[:_TOLD_CHARS_MAX]
+                raise Refused(match.fault, f"{call.method} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
             self._keep(request, refused)
@@ -149,7 +151,7 @@ class EdgeApp:
         except (ProtocolError, ProtocolClosed):
             raise
         except Exception:
-            logger.exception("edge: defect while answering %s %s", call.method, call.path)
+            logger.exception("edge: defect while answering %s %s", call.method, dialect.conceal_path(call.path))
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
 
     async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:

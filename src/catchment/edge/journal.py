@@ -43,11 +43,8 @@ class Journal:
         except BaseException:
             self._books.withdraw()
             raise
-        try:
-            await durable
-        except LogUnavailable:
-            self._books.begin_anew(edge)
-            raise
+        durable.add_done_callback(partial(self._count_anew, edge))  # also where the client does not wait for it
+        await durable
 
     def note(self, rejection: RejectionRecord) -> None:
         """Keeps a rejection, if the log takes it."""
@@ -61,7 +58,8 @@ class Journal:
             self._books.withdraw()
             raise
         else:
-            durable.add_done_callback(partial(self._tell_unkept, edge))
+            durable.add_done_callback(partial(self._count_anew, edge))
+            durable.add_done_callback(_tell_unkept)
 
     def close_minutes(self, until_us: int, rejections: Sequence[RejectionRecord]) -> None:
         """Writes what was refused beyond the allowance, then the totals of all minutes before this arrival number."""
@@ -79,10 +77,15 @@ class Journal:
         """Lets the log finish what waits."""
         await self._log.close()
 
-    def _tell_unkept(self, edge: str, durable: "asyncio.Future[Any]") -> None:
-        if not durable.cancelled() and (error := durable.exception()):
+    def _count_anew(self, edge: str, durable: "asyncio.Future[Any]") -> None:
+        """Nobody knows what the log has of an append that failed."""
+        if durable.cancelled() or durable.exception():
             self._books.begin_anew(edge)
-            logger.error("edge: a rejection was not kept: %s", error)
+
+
+def _tell_unkept(durable: "asyncio.Future[Any]") -> None:
+    if not durable.cancelled() and (error := durable.exception()):
+        logger.error("edge: a rejection was not kept: %s", error)
 
 
 def _tell_unclosed(durable: "asyncio.Future[Any]") -> None:

@@ -53,7 +53,7 @@ class Rejections:
             ip=call.peer,
             user_agent=user_agent_of(call),
             method=call.method,
-            route=_without_key(call)[:_ROUTE_CHARS_MAX],
+            route=dialect.conceal_path(call.path)[:_ROUTE_CHARS_MAX],
             status=refused.fault.status,
             code=str(refused.fault.code),
             reason=refused.reason[:_REASON_CHARS_MAX],
@@ -84,9 +84,3 @@ class Rejections:
             reason=f"{count} more calls in this minute, of which nothing is kept: too many a minute",
             count=count,
         )
-
-
-def _without_key(call: Call) -> str:
-    """The path with its key, where a vendor has it there, left out."""
-    key = call.parameters.get("api_key")
-    return call.path.replace(key, "{api_key}") if key else call.path

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from catchment.dialects.dialect import Dialect, Headers, Route
 from catchment.errors import Fault
 
+_PATH_CHARS_MAX = 8192
+
 
 class Match(NamedTuple):
     """The dialect to answer in; `route` is None where `fault` says why there is none."""
@@ -34,7 +36,9 @@ class Router:
         literal = self._literals.get((method, path))
         if literal is not None:
             return literal
-        owner = self._owner(path, headers)
+        owner = self._owner(path[:_PATH_CHARS_MAX], headers)
+        if len(path) > _PATH_CHARS_MAX:
+            return Match(owner, None, {}, owner.faults.not_found)
         known: Match | None = None
         for route in owner.routes:
             found = route.pattern.match(path)

@@ -29,6 +29,9 @@ MIGRATIONS = resources.files("catchment.store") / "migrations"
 VIEW_FILES = resources.files("catchment.store") / "views"
 VIEWS = (  # each after those that it reads
     "alias_owners",
+    "owned_leaves",
+    "leaf_paths",
+    "live_leaves",
     "profile_facts",
     "profiles",
     "events",

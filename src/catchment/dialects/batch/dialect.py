@@ -36,6 +36,7 @@ JSON = [("content-type", "application/json")]
 RETRY_AFTER = ("retry-after", "5")  # the vendor says so in words only (contract 1, 6.47)
 
 User = tuple[str, str, list[Raw]]  # path in the body, custom user id, events
+_KEY_IN_PATH = re.compile(r"^(/+[0-9]+\.[0-9]+/+)[^/]+")
 _ANY: msgspec.json.Decoder[Raw] = msgspec.json.Decoder(Raw)
 _ENCODER = msgspec.json.Encoder()
 
@@ -104,6 +105,10 @@ class Batch:
         except UnicodeEncodeError:
             raise Refused(MALFORMED, "a custom user id must be valid UTF-8") from None
         return Decoded(records, Answer(201, JSON, b'{"token":"%b"}' % token.encode()))
+
+    def conceal_path(self, path: str) -> str:
+        """The path without the API key, whether that is a known one or not."""
+        return _KEY_IN_PATH.sub(r"\1{api_key}", path, count=1)
 
     def refuse(self, refused: Refused) -> Answer:
         """`{"code", "type", "message"}`; the message names the place of the fault and the rule (contract 3)."""

@@ -24,7 +24,9 @@ SIDES = ("request", "response")
 _TOKEN_NAMES = tuple(b'"%b"' % name.encode() for name in TOKEN_MEMBERS)
 _HEADERS_NAME = b'"headers"'
 _SCHEME = re.compile(r"(?:bearer|token|basic|apikey)\s+(?=\S)", re.IGNORECASE)
-_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"?')
+_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"?', re.DOTALL)
+_ESCAPE = b"\\u"
+_PAIR = 2
 _ANY_TEXT = "\n"  # no credential has a line break
 _CACHED_VALUES_MAX = 4096
 
@@ -139,29 +141,85 @@ class Credentials:
 
 
 class Concealment:
-    """For refused bodies, which may not even be JSON: replaces texts, and texts in arrays, that stand behind the name
-    of a credential. They are hashed as elsewhere, but for the scheme word, which goes with them."""
+    """For refused bodies, which may not even be JSON. What stands behind the name of a credential is hashed as
+    elsewhere, but for the scheme word, which goes with it.
+
+    Texts are replaced where they stand, so that the body stays as it was sent. A body that is JSON is also looked
+    through as such; where that finds more - a credential in an object, in a list of headers, under an escaped name -
+    the body is written anew.
+    """
 
     def __init__(self, pseudonym: Callable[[str], str], header_names: Iterable[str]) -> None:
         self._pseudonym = pseudonym
         self._with_scheme = WITH_SCHEME | {name.lower() for name in TOKEN_MEMBERS}
-        names = b"|".join(re.escape(name.encode()) for name in sorted({*TOKEN_MEMBERS, *header_names}))
+        self._names = {name.lower() for name in (*TOKEN_MEMBERS, *header_names)}
+        names = b"|".join(re.escape(name.encode()) for name in sorted(self._names))
+        text = rb'"(?:[^"\\]|\\.)*"?'
         self._credential = re.compile(
-            rb'("(?P<name>' + names + rb')"\s*:\s*)(\[[^\]]*\]?|"(?:[^"\\]|\\.)*"?)', re.IGNORECASE
+            rb'("(?P<name>' + names + rb')"\s*:\s*)(\[(?:' + text + rb'|[^\]"])*\]?|' + text + rb")",
+            re.IGNORECASE | re.DOTALL,
         )
 
     def __call__(self, body: bytes) -> bytes:
         """The body with hashes in place of what can be told to be credentials."""
-        return self._credential.sub(self._replaced, body)
+        in_place = self._credential.sub(self._replaced, body)
+        try:
+            concealed = self._tree(msgspec.json.decode(body))
+            if _ESCAPE not in body and msgspec.json.decode(in_place) == concealed:
+                return in_place
+            return msgspec.json.encode(concealed)
+        except (msgspec.DecodeError, RecursionError):
+            return in_place
 
     def _replaced(self, found: re.Match[bytes]) -> bytes:
-        has_scheme = found["name"].decode().lower() in self._with_scheme
+        name = found["name"].decode().lower()
 
         def conceal(text: re.Match[bytes]) -> bytes:
-            secret = text[1].decode("utf-8", "backslashreplace")
-            return msgspec.json.encode(self._pseudonym(without_scheme(secret) if has_scheme else secret))
+            return msgspec.json.encode(self._hash(name, text[1].decode("utf-8", "backslashreplace")))
 
         return found[1] + _TEXT.sub(conceal, found[3])
+
+    def _tree(self, value: Any) -> Any:
+        """A JSON value with its credentials hashed, wherever it names one."""
+        if isinstance(value, dict):
+            named = self._named(value.get("name"))
+            return {
+                key: self._hidden(inner_name, inner)
+                if (inner_name := self._named(key) or (named if key == "value" else None))
+                else self._tree(inner)
+                for key, inner in value.items()
+            }
+        if isinstance(value, list):
+            pair = self._named(value[0]) if len(value) == _PAIR else None
+            return [value[0], self._hidden(pair, value[1])] if pair else [self._tree(part) for part in value]
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+            return self._json_text(value)
+        return value
+
+    def _json_text(self, text: str) -> str:
+        try:
+            inner = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return text
+        concealed = self._tree(inner)
+        return text if concealed == inner else msgspec.json.encode(concealed).decode()
+
+    def _named(self, name: Any) -> str | None:
+        """The credential that this is the name of, if any."""
+        return name.lower() if isinstance(name, str) and name.lower() in self._names else None
+
+    def _hidden(self, name: str, value: Any) -> Any:
+        """All that stands behind a credential's name."""
+        if isinstance(value, dict):
+            return {key: self._hidden(name, inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._hidden(name, inner) for inner in value]
+        if value is None or isinstance(value, bool) or value == "":
+            return value
+        return self._hash(name, value if isinstance(value, str) else str(value))
+
+    def _hash(self, name: str, secret: str) -> str:
+        return self._pseudonym(without_scheme(secret) if name in self._with_scheme else secret)
 
 
 def _each(replace: Callable[[str], str], value: Any) -> Any:

@@ -71,7 +71,7 @@ class Moesif:
     """The dialect. `pseudonym` turns a credential into what is stored of it."""
 
     source = SOURCE
-    owns = re.compile(r"^/(?:.*/)?(?:v1(?:/.*)?|health/+probe/*)$")
+    owns = re.compile(r"/(?:.*/)?(?:v1(?:/.*)?|health/+probe/*)\Z", re.DOTALL)
     key_header = KEY_HEADER
     faults = FAULTS
     preflight: Answer | None = PREFLIGHT  # browsers may call every path, without a key (contract 6.12)
@@ -126,6 +126,10 @@ class Moesif:
     def conceal(self, body: bytes) -> bytes:
         """Replaces texts, and texts in arrays, that stand behind the name of a credential."""
         return self._concealment(body)
+
+    def conceal_path(self, path: str) -> str:
+        """There is no key in it."""
+        return path
 
     def refuse(self, refused: Refused) -> Answer:
         """`{"moesif_error": {"code", "msg"}}` with CORS, or browsers send it again for ever (contract 5)."""
@@ -186,7 +190,7 @@ def _routes(limits: Limits) -> tuple[Route, ...]:
 
 def _route(method: str, endpoint: str, path: str, bytes_max: int) -> Route:
     """A base URL may have a prefix and doubled slashes (contract 6.27)."""
-    pattern = re.compile("^/(?:.*/)?" + path.replace("/", "/+") + "/*$")
+    pattern = re.compile("/(?:.*/)?" + path.replace("/", "/+") + r"/*\Z", re.DOTALL)
     return Route(method, endpoint, pattern, bytes_max, literals=(f"/{path}",))
 
 

@@ -19,6 +19,7 @@ ID_CHARS_MAX = 256
 STATUS_MAX = 999
 SCHEME_CHARS_MAX = 16
 MILLISECOND = timedelta(milliseconds=1)
+_EMPTY = (None, "")
 
 
 def action_record(action: Action, raw: Any, context: Context, index: int) -> EventRecord:
@@ -133,8 +134,8 @@ def _times(request: ApiRequest, response: ApiResponse | None, context: Context) 
 
 
 def _hides_token(event: Action | ApiCall, raw: Any) -> bool:
-    """Whether a session token of null may have another one before it."""
-    return (event.session_token is None or event.sessionToken is None) and names_two_tokens(raw)
+    """Whether a session token of null or nothing may have another one before it."""
+    return (event.session_token in _EMPTY or event.sessionToken in _EMPTY) and names_two_tokens(raw)
 
 
 def _cut(event: ApiCall, raw: Any, context: Context) -> dict[str, ApiRequest | ApiResponse]:

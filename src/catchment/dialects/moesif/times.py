@@ -25,12 +25,16 @@ def moment(value: Time, path: str) -> datetime:
     """The moment; `.5` is half a second."""
     try:
         time = datetime.fromisoformat(value) if type(value) is str else EPOCH + timedelta(milliseconds=value)  # type: ignore[arg-type]
+        if time.tzinfo is not None and time.tzinfo is not UTC:
+            time = time.astimezone(UTC)
     except (ValueError, OverflowError):
+        if type(value) is str and value.endswith("z"):
+            return moment(value[:-1] + "Z", path)
         reason = "not a time: write ISO 8601, like 2026-01-02T03:04:05.678Z, or milliseconds since 1970 as a number"
         raise invalid(reason, path) from None
     if not FIRST_YEAR <= time.year <= LAST_YEAR:
         raise invalid(f"the year is not within {FIRST_YEAR} and {LAST_YEAR}", path)
-    return time if time.tzinfo is None or time.tzinfo is UTC else time.astimezone(UTC)
+    return time
 
 
 def moment_of_kong(value: Time, path: str) -> datetime:

@@ -120,6 +120,10 @@ class Moloco:
         )
         return Decoded([record], ACCEPTED)
 
+    def conceal_path(self, path: str) -> str:
+        """There is no key in it."""
+        return path
+
     def refuse(self, refused: Refused) -> Answer:
         """The gateway's error body (contract 3): the message alone, for the path is in no documented one."""
         fault = refused.fault

@@ -153,7 +153,7 @@ SELECT
     referrer_page_id,
     domain,
     personalization_mode,
-    (user_id = '' AND anonymous_id != '') OR ((user_id = '' OR company_id = '') AND session_token != '') AS resolvable,
+    source = 'moesif' AND ((user_id = '' AND anonymous_id != '') OR ((user_id = '' OR company_id = '') AND session_token != '')) AS resolvable,
     now64(6, 'UTC') AS loaded_at,
     18446744073709551615 - received_us AS version
 FROM catchment.log

@@ -80,7 +80,7 @@ SELECT
     max(if(kind = who.1 OR (kind = 'user' AND who.1 = 'anonymous'), received_us, 0)) AS updated_us
 FROM
 (
-    SELECT app, kind, user_id, anonymous_id, company_id, subscription_id, session_token, received_us,
+    SELECT app, source, kind, user_id, anonymous_id, company_id, subscription_id, session_token, received_us,
         if(kind IN ('user', 'company', 'subscription'), fromUnixTimestamp64Micro(toInt64(received_us), 'UTC'), time) AS seen
     FROM catchment.log
     WHERE kind IN ('action', 'api_call', 'event', 'user', 'company', 'subscription')
@@ -90,7 +90,7 @@ ARRAY JOIN
     ('user', user_id),
     ('company', company_id),
     ('subscription', subscription_id),
-    ('anonymous', if(user_id = '', anonymous_id, '')),
+    ('anonymous', if(source = 'moesif' AND user_id = '', anonymous_id, '')),
     ('user_token', if(user_id = '' AND kind != 'company', session_token, '')),
     ('company_token', if(company_id = '' AND kind != 'user', session_token, ''))
 ] AS who

@@ -1,9 +1,6 @@
 -- Who is known, with all that is known of them: users, companies, subscriptions, and visitors who have no user id (yet).
---
--- A leaf is dead once a later one has its path, made an object of it, or replaced the object that it was in
--- (docs/decisions/0003).
 SELECT
-    * EXCEPT (every_leaf, leaves),
+    * EXCEPT (leaves),
     CAST(
         (
             ifNull(profile.campaign.utm_source::Nullable(String), ''),
@@ -35,8 +32,8 @@ SELECT
             ifNull(profile.geo_ip.country::Nullable(String), ''),
             ifNull(profile.geo_ip.region::Nullable(String), ''),
             ifNull(profile.geo_ip.city::Nullable(String), ''),
-            profile.geo_ip.latitude::Nullable(Float64),
-            profile.geo_ip.longitude::Nullable(Float64)
+            toFloat64OrNull(profile.geo_ip.latitude::Nullable(String)),
+            toFloat64OrNull(profile.geo_ip.longitude::Nullable(String))
         ),
         'Tuple(country String, region String, city String, latitude Nullable(Float64), longitude Nullable(Float64))'
     ) AS place,
@@ -47,13 +44,7 @@ FROM
         app,
         entity,
         entity_id,
-        groupArrayIf((path, value, received_us), path != '') AS every_leaf,
-        arrayFilter(
-            leaf -> NOT endsWith(leaf.1, '%7B%7D') AND NOT arrayExists(
-                other -> other.3 > leaf.3
-                    AND (other.1 = leaf.1 OR startsWith(leaf.1, concat(other.1, '.')) OR startsWith(other.1, concat(leaf.1, '.'))),
-                every_leaf),
-            every_leaf) AS leaves,
+        groupArrayIf((path, value), path != '') AS leaves,
         concat('{', arrayStringConcat(arrayMap(leaf -> concat(toJSONString(leaf.1), ':', leaf.2), leaves), ','), '}')::JSON AS profile,
         arraySort(groupUniqArrayIf(alias, alias_kind = 'session_token')) AS session_tokens,
         arraySort(groupUniqArrayIf(alias, alias_kind = 'anonymous_id')) AS anonymous_ids,
