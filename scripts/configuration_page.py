@@ -32,6 +32,7 @@ from catchment.settings import (
     RuleResponse,
     RuleVariable,
     SampledCalls,
+    SampledCondition,
     Section,
     Sql,
 )
@@ -48,7 +49,7 @@ TABLES: dict[str, type[Section]] = {
     "apps.NAME.moesif": MoesifApp,
     "apps.NAME.moesif.rate_limit": RateLimit,
     "[apps.NAME.moesif.regex_config]": SampledCalls,
-    "[apps.NAME.moesif.regex_config.conditions]": Condition,
+    "[apps.NAME.moesif.regex_config.conditions]": SampledCondition,
     "[apps.NAME.moesif.rules]": Rule,
     "[apps.NAME.moesif.rules.regex_config]": MatchedCalls,
     "[apps.NAME.moesif.rules.regex_config.conditions]": Condition,

@@ -26,7 +26,7 @@ FIGURES = {
 
 def test_status_tells_in_a_line_that_the_books_balance(capsys: pytest.CaptureFixture[str]) -> None:
     report.print_status(FIGURES | {"rates": []}, [])
-    line = "books    balance: 1,234 received = 1,200 stored + 30 duplicate + 4 rejected\n"
+    line = "books    balance over 24 h: 1,234 received = 1,200 stored + 30 duplicate + 4 rejected\n"
     assert line in capsys.readouterr().out
 
 
@@ -35,7 +35,7 @@ def test_status_tells_by_how_much_the_books_differ_and_since_when(capsys: pytest
     books = {"hours": 24, **off, "rows": [ROW | off | {"since": "2026-11-22 12:00:00"}, ROW | SUMS]}
     report.print_status(FIGURES | {"rates": [], "books": books}, [])
     assert (
-        "books    differ by 3: 1,234 received, 1,200 stored + 30 duplicate + 4 rejected\n"
+        "books    differ over 24 h by 3: 1,234 received, 1,200 stored + 30 duplicate + 4 rejected\n"
         "         shop moesif: by 3 since 2026-11-22 12:00:00\n"
     ) in capsys.readouterr().out
 

@@ -153,7 +153,7 @@ class TestRefusals:
             f"cannot listen on 127.0.0.1:{port}: Address already in use; "
             f"stop what listens there, or choose another with {option}"
         )
-        assert {path.name for path in tmp_path.iterdir()} == {"catchment.toml", "serve.lock"}
+        assert {path.name for path in tmp_path.iterdir()} == {"catchment.toml", "catchment.toml.sound", "serve.lock"}
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
@@ -314,6 +314,30 @@ class TestKilled:
         until(whole, within_s=WITHIN_S)
         until(visible, within_s=WITHIN_S)
         assert killed not in (*victim.parts("edge"), *victim.parts("core"))
+
+    def test_a_typo_in_the_file_stops_neither_a_part_from_being_started_again_nor_a_command(
+        self, victim: Server
+    ) -> None:
+        app = AppOf(victim, "default")
+        file = victim.data_dir / "catchment.toml"
+        sound = file.read_text()
+        file.write_text(sound + "\nx = [")
+        try:
+            for part in ("edge", "core"):
+                killed = victim.parts(part)[0]
+                os.kill(killed, signal.SIGKILL)
+                until(lambda killed=killed: not alive(killed), within_s=WITHIN_S)  # type: ignore[misc]
+
+            def accepted() -> bool:
+                with contextlib.suppress(httpx.TransportError):
+                    return app.moesif("/v1/actions", ACTION).status_code == 201
+                return False
+
+            until(accepted, within_s=WITHIN_S)
+            assert "count" in catchment("sql", "SELECT count() AS count FROM events", data_dir=victim.data_dir)
+            assert "1 mistake" in catchment("config", "check", data_dir=victim.data_dir, code=2)
+        finally:
+            file.write_text(sound)
 
     def test_commands_wait_for_a_core_that_is_started_again(self, victim: Server) -> None:
         [core] = victim.parts("core")

@@ -10,6 +10,7 @@ import copy
 import difflib
 import ipaddress
 import json
+import logging
 import os
 import secrets
 import ssl
@@ -26,6 +27,7 @@ from pydantic import ValidationError
 from catchment.settings import CONDITION_PATH, HEADER_NAME, HEADER_VALUE, SAMPLED_PATH, VARIABLE_NAME, Section, Settings
 
 FILE_NAME = "catchment.toml"
+SOUND_NAME = "catchment.toml.sound"  # what the server took last
 ENV_PREFIX = "CATCHMENT_"
 ENV_DELIMITER = "__"
 SECRETS = frozenset(
@@ -73,6 +75,7 @@ _ALLOWED_BY_PATTERN = {
 }
 
 Location = tuple[str | int, ...]
+logger = logging.getLogger(__name__)
 
 
 class ConfigError(Exception):
@@ -81,7 +84,8 @@ class ConfigError(Exception):
     def __init__(self, origin: str, problems: list[str]) -> None:
         self.problems = problems
         many = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__(f"{origin}: {many}\n" + "\n".join(f"  - {problem}" for problem in problems))
+        self.summary = f"{origin}: {many}"
+        super().__init__(self.summary + "\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
 class _Given(NamedTuple):
@@ -93,14 +97,18 @@ class _Given(NamedTuple):
 
 
 def load(
-    data_dir: Path, overrides: Mapping[str, Mapping[str, object]] | None = None, *, with_files: bool = False
+    data_dir: Path,
+    overrides: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    with_files: bool = False,
+    name: str = FILE_NAME,
 ) -> Settings:
     """The settings of `data_dir`; `overrides` (from the command line, None where not given) win over everything.
 
     `with_files` also looks whether the files that they name can be used. Raises `ConfigError` where the file is
     missing, is not TOML, or holds mistakes.
     """
-    path = data_dir / FILE_NAME
+    path = data_dir / name
     tree = _read(path)
     origins: dict[Location, str] = {}
     for given in (*_environment(os.environ), *_leaves((), overrides or {}, "the command line")):
@@ -110,6 +118,34 @@ def load(
     if problems:
         raise ConfigError(str(path), problems)
     return Settings.model_validate(tree)
+
+
+def in_use(data_dir: Path) -> Settings:
+    """The settings to go on with: `load`, or where the file has mistakes, its last sound version. A typo in the file of
+    a running server must neither keep a part from being started again, nor anybody from asking the server.
+
+    Raises `ConfigError` where there is no sound version.
+    """
+    try:
+        return load(data_dir)
+    except ConfigError as error:
+        try:
+            settings = load(data_dir, name=SOUND_NAME)
+        except ConfigError:
+            raise error from None
+        logger.warning("%s; its last sound version is used: `catchment config check` names each", error.summary)
+        return settings
+
+
+def keep_sound(data_dir: Path) -> None:
+    """Keeps a copy of the file as it is now, if it is sound, for `in_use`."""
+    with tempfile.NamedTemporaryFile(dir=data_dir, prefix=SOUND_NAME, delete=False) as copy:
+        copy.write((data_dir / FILE_NAME).read_bytes())
+    try:
+        load(data_dir, name=Path(copy.name).name)
+        Path(copy.name).replace(data_dir / SOUND_NAME)
+    except ConfigError:
+        Path(copy.name).unlink()
 
 
 def ensure_file(data_dir: Path) -> bool:

@@ -65,7 +65,14 @@ def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
     `settings` are those that its group was started with."""
     exit_with_parent(parent)
     speaks = LocalDisk().try_lock(data_dir / RELOAD_LOCK) is not None  # of many workers, one tells what all find
-    watch = SettingsWatch(data_dir / config.FILE_NAME, partial(config.load, data_dir), settings, speaks=speaks)
+
+    def load() -> Settings:
+        loaded = config.load(data_dir)
+        if speaks:
+            config.keep_sound(data_dir)
+        return loaded
+
+    watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, speaks=speaks)
     settings = watch.start()
     app = EdgeApp(
         watch,

@@ -509,7 +509,7 @@ class TestStopped:
         assert [(rate["app"], rate["source"], rate["events"]) for rate in found["rates"]] == [("default", "moesif", 3)]
         text = catchment("status", data_dir=stopped.data_dir)
         assert text.startswith("stopped\nlag      nothing waits\n")
-        assert "\nbooks    balance: 5 received = 4 stored + 0 duplicate + 1 rejected\n" in text
+        assert "\nbooks    balance over 24 h: 5 received = 4 stored + 0 duplicate + 1 rejected\n" in text
 
     def test_two_commands_at_one_time_wait_for_each_other(self, stopped: Stopped) -> None:
         command = [sys.executable, "-m", "catchment", "sql", "SELECT 1", "--format", "csv"]
@@ -576,7 +576,7 @@ class TestStatus:
             "stopped",
             "lag      2.5 MB wait, 12.5 s behind",
             "store    fails for 12.5 s: no space left on [device]",
-            "books    balance: 3 received = 2 stored + 1 duplicate + 0 rejected",
+            "books    balance over 24 h: 3 received = 2 stored + 1 duplicate + 0 rejected",
             "disk     log 999 B, store 1.0 kB, free 5.0 TB",
             "",
             "Nothing has arrived yet.",

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import AppOf, until
+from tests.conftest import AppOf, Server, until
 
 ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
 NOON = "2026-01-02T12:00:00"
@@ -450,6 +450,13 @@ class TestEveryone:
         assert app.post("/v1/actions", {"secret": "x"}, {"User-Agent": agent}).status_code == 401
         [kept] = app.server.rows_when(1, "SELECT * FROM rejections WHERE user_agent = {agent:String}", agent=agent)
         assert (kept["app"], kept["payload"], kept["status"], kept["payload_bytes"]) == ("", "", 401, 0)
+
+    def test_a_stray_call_is_answered_and_not_kept(self, server: Server) -> None:
+        answer = server.http.get(server.ingest + "/favicon.ico")
+        assert (answer.status_code, answer.json()["moesif_error"]["code"]) == (404, "not_found")
+        assert server.http.get(server.ingest + "/v1/stray").status_code == 404
+        server.rows_when(1, "SELECT route FROM rejections WHERE route = '/v1/stray'")
+        assert server.sql("SELECT route FROM rejections WHERE route = '/favicon.ico'") == []
 
     def test_an_expectation_to_continue_is_met(self, app: AppOf) -> None:
         body = json.dumps(ACTION).encode()

@@ -23,12 +23,17 @@ class Died(BaseException):
     """The process ends here, in the middle of a step; no handler of the program sees it."""
 
 
+class Trusted(BaseException):
+    """The program used a file again whose sync had failed; no handler of it hides that from the test."""
+
+
 class _File:
     """`seen` by programs, and what a power cut leaves: `synced` with any of the `dirty` blocks."""
 
     def __init__(self) -> None:
         self.seen = bytearray()
         self.synced = bytearray()
+        self.safe_bytes = 0  # as of the last sync that went well
         self.sync_failed = False
 
     def dirty(self) -> Iterable[int]:
@@ -46,8 +51,7 @@ class _File:
         if not blocks:
             return
         sizes = {len(self.synced), len(self.seen), chance.randint(0, len(self.seen))}
-        kept = len(self.synced) if self.seen.startswith(self.synced) else 0
-        size = max(kept, chance.choice(sorted(sizes)))
+        size = max(self.safe_bytes, chance.choice(sorted(sizes)))
         left += bytes(max(0, size - len(left)))
         del left[size:]
         torn = chance.choice(blocks)
@@ -121,6 +125,7 @@ class SimulatedDisk(Disk):
         """What a failing medium makes of a synced file."""
         file = self._file(path)
         file.seen[:] = file.synced[:] = content
+        file.safe_bytes = len(content)
 
     def make_unreadable(self, path: Path, block: int) -> None:
         """Reading any of that block fails, until `fail_no_more`."""
@@ -269,6 +274,7 @@ class SimulatedDisk(Disk):
             else:
                 node.write_back(self.chance)
                 node.seen[:] = node.synced
+                node.safe_bytes = len(node.synced)
                 node.sync_failed = False
 
 
@@ -278,7 +284,7 @@ class _OpenFile:
         self._file = file
 
     def append(self, data: bytes) -> None:
-        assert not self._file.sync_failed, "a file is written to whose sync failed"
+        self._distrust("written to")
         room = self._disk.capacity - self._disk.used()
         try:
             self._disk._step("append")
@@ -290,7 +296,7 @@ class _OpenFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
-        assert not self._file.sync_failed, "a sync is trusted after one that failed"
+        self._distrust("synced")
         try:
             self._disk._step("sync")
         except OSError:
@@ -300,10 +306,15 @@ class _OpenFile:
                 self._file.seen[:] = self._file.synced  # the system dropped what it could not write
             raise
         self._file.synced[:] = self._file.seen
+        self._file.safe_bytes = len(self._file.seen)
 
     def cut(self, size: int) -> None:
-        assert not self._file.sync_failed, "a file is cut whose sync failed"
+        self._distrust("cut")
         self._disk._step("cut")
         del self._file.seen[size:]
 
     def close(self) -> None: ...
+
+    def _distrust(self, use: str) -> None:
+        if self._file.sync_failed:
+            raise Trusted(f"a file was {use} after its sync had failed")

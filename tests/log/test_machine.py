@@ -32,7 +32,7 @@ from catchment.log import reader as reader_module
 from catchment.log.log import Batch
 from catchment.log.position import Position, load_positions
 from catchment.log.reader import DAMAGE_ENDING, SegmentReader
-from catchment.log.segment import holds_records, scan, sequence_of
+from catchment.log.segment import holds_records, scan, segment_name, sequence_of
 from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
 from tests.log.disk import Died, SimulatedDisk
@@ -83,6 +83,7 @@ class LogMachine(RuleBasedStateMachine):
         self.batch: tuple[Batch, list[Append]] | None = None
         self.committed_positions: dict[str, Position] = {}
         self.power_goes_too = False
+        self.taken: dict[Path, int] = {}
 
     # The edge
 
@@ -120,6 +121,23 @@ class LogMachine(RuleBasedStateMachine):
         if writer and writer.waiting:
             writer.waiting = 0
             self.run(lambda: self._commit_waiting(writer), lambda: self._lose_writer(slot))
+
+    @rule(slot=st.integers(0, 1), sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=3))
+    def serve(self, slot: int, sizes: list[int]) -> None:
+        """A request from its arrival to its answer, which is what mostly happens."""
+        self.open_writer(slot)
+        self.append(slot, sizes)
+        self.commit_waiting(slot)
+
+    @rule(
+        slot=st.integers(0, 1), sizes=st.lists(st.integers(3000, 9000), min_size=2, max_size=3), steps=st.integers(2, 9)
+    )
+    def lose_power_while_serving(self, slot: int, sizes: list[int], steps: int) -> None:
+        """Within a group of several blocks, any of which may then be missing."""
+        self.open_writer(slot)
+        self.append(slot, sizes)
+        self.die_soon(steps, power=True)
+        self.commit_waiting(slot)
 
     def _commit_waiting(self, writer: Writer) -> None:
         assert writer.log.commit_waiting()
@@ -183,12 +201,20 @@ class LogMachine(RuleBasedStateMachine):
     def commit(self) -> None:
         self.run(self._commit, self._lose_reader)
 
+    @rule(bytes_max=st.sampled_from([1, 5000, 1 << 20]))
+    def load(self, bytes_max: int) -> None:
+        self.read(bytes_max)
+        if self.batch:
+            self.commit()
+
     def _commit(self) -> None:
         assert self.reader is not None
         assert self.batch is not None
         (batch, appends), self.batch = self.batch, None
         for append in appends:
             append.loaded = True  # the store made it durable
+        for folder, position in batch.position.items():
+            self.taken[ROOT / folder / segment_name(position.sequence)] = position.offset
         self.reader.commit(batch)
         for append in appends:
             append.committed = True
@@ -267,7 +293,8 @@ class LogMachine(RuleBasedStateMachine):
             found = scan(content)
             assert not found.damaged
             tail = content[found.end :]
-            if found.groups and tail.strip(b"\0"):
+            taken = self.taken.get(path, 0)  # by a reader, before the power was cut and the rest of it was torn
+            if found.groups and taken <= found.end and tail.strip(b"\0"):
                 torn = path.with_name(f"{path.name}.{found.end}.torn")
                 assert self.disk.content(torn) == tail, "removed, and could not be read"
 

@@ -168,6 +168,11 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
         answer: dict[str, Any] = response.json()
     except ValueError:
         answer = {"error": f"{response.url} answered HTTP {response.status_code}, and not in JSON"}
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise CannotAsk(
+            "the server does not take the console's token of catchment.toml: it was changed since the server started;"
+            " restart the server, or put the earlier token back"
+        )
     if not response.is_success or "error" in answer:
         raise CannotAsk(answer.get("error", f"HTTP {response.status_code}"))
     return answer

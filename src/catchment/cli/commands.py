@@ -83,6 +83,7 @@ def serve_command(
     ingest |= {"tls_cert": _absolute(tls_cert), "tls_key": _absolute(tls_key)}
     overrides = {"ingest": ingest, "console": {"host": console_host, "port": console_port}}
     settings = config.load(data_dir, overrides, with_files=True)
+    config.keep_sound(data_dir)
     if first:
         errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
     if maintenance.state(data_dir):
@@ -95,13 +96,13 @@ def serve_command(
 @app.command(name="edge", show=False)
 def edge_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Run the edge processes alone, in this terminal."""
-    return processes.run_edge(data_dir, config.load(data_dir))
+    return processes.run_edge(data_dir, config.in_use(data_dir))
 
 
 @app.command(name="core", show=False)
 def core_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Run the core alone, in this terminal."""
-    return processes.run_core(data_dir, config.load(data_dir))
+    return processes.run_core(data_dir, config.in_use(data_dir))
 
 
 @app.command(name="keys")
@@ -113,7 +114,7 @@ def keys_command(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["table
     format
         `json` is an array with an object for each application.
     """
-    found = keys.of_apps(config.load(data_dir))
+    found = keys.of_apps(config.in_use(data_dir))
     if format == "json":
         report.print_json(found)
     else:
@@ -137,11 +138,12 @@ def sql(query: Query, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = 
     Parameters
     ----------
     query
-        SQL in ClickHouse's dialect. The views are events, users and rejections; see docs/sql.md.
+        SQL in ClickHouse's dialect. The views are events, users, visitors, companies, subscriptions, rejections and
+        ledger; see docs/sql.md.
     format
         `json` is an array of row objects.
     """
-    report.print_rows(asking.ask(config.load(data_dir), data_dir, query), format)
+    report.print_rows(asking.ask(config.in_use(data_dir), data_dir, query), format)
     return 0
 
 
@@ -156,7 +158,7 @@ def request(token: str, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format 
     format
         `json` is an array of row objects.
     """
-    found = asking.ask(config.load(data_dir), data_dir, queries.text("request"), {"token": token})
+    found = asking.ask(config.in_use(data_dir), data_dir, queries.text("request"), {"token": token})
     if not found.rows:
         raise asking.CannotAsk(
             f"no event has the token {token!r} yet; events show up about a second after the answer, and"
@@ -190,7 +192,7 @@ def tail(
     """
     filters = {"source": source, "name": name, "user_id": user_id}
     given = {key: value for key, value in filters.items() if value is not None}
-    for event in asking.follow(config.load(data_dir), data_dir, given):
+    for event in asking.follow(config.in_use(data_dir), data_dir, given):
         report.print_event(event, format)
     return 0
 
@@ -204,7 +206,7 @@ def status(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["text", "jso
     format
         `json` is one object, with all figures in full.
     """
-    settings = config.load(data_dir)
+    settings = config.in_use(data_dir)
     found = asking.status(settings, data_dir)
     if format == "json":
         report.print_json(found)
@@ -229,7 +231,7 @@ def maintenance_command(
     reason
         Why, for whoever asks for the state; senders do not see it.
     """
-    config.load(data_dir)
+    config.in_use(data_dir)  # or there is no such data dir
     if state == "on":
         maintenance.begin(data_dir, reason)
     elif state == "off":

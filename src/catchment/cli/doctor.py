@@ -43,7 +43,7 @@ def doctor(
     format
         `json` is one object, with the findings as an array.
     """
-    settings = config.load(data_dir)
+    settings = config.in_use(data_dir)
     with asking.asker(settings, data_dir, caught_up=True) as ask:
 
         def put(query: str, parameters: Mapping[str, Any]) -> Rows:

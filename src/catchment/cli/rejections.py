@@ -61,7 +61,7 @@ def list_rejections(
     format
         `json` is an array of row objects; of --show, one object.
     """
-    settings = config.load(data_dir)
+    settings = config.in_use(data_dir)
     if show:
         with asking.asker(settings, data_dir) as ask:
             [row] = _whole(ask, [show])
@@ -130,7 +130,7 @@ def replay_rejections(
     filters = _filters(since, source, app, reason)
     if bool(ids) == any(filters.values()):
         raise WrongArguments("give either ids, or one of --reason, --since, --source and --app")
-    settings = config.load(data_dir)
+    settings = config.in_use(data_dir)
     expression = _fix(fix)
     with asking.asker(settings, data_dir, caught_up=True) as ask:
         chosen = list(dict.fromkeys(ids)) or _chosen(ask, filters, again=again)

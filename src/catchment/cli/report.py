@@ -215,9 +215,11 @@ def _print_books(books: dict[str, Any]) -> None:
     """One line, green or red; and below a red one, where to look."""
     sums = " + ".join(f"{books[name]:,} {name}" for name in ("stored", "duplicate", "rejected"))
     if not books["difference"]:
-        console.print(f"books    balance: {books['received']:,} received = {sums}", style="green")
+        console.print(f"books    balance over 24 h: {books['received']:,} received = {sums}", style="green")
         return
-    console.print(f"books    differ by {books['difference']:,}: {books['received']:,} received, {sums}", style="red")
+    console.print(
+        f"books    differ over 24 h by {books['difference']:,}: {books['received']:,} received, {sums}", style="red"
+    )
     for row in books["rows"]:
         if row["difference"]:
             who = f"{row['app'] or '(no key)'} {row['source']}"

@@ -141,7 +141,8 @@ class EdgeApp:
                 raise Refused(match.fault, f"{call.method} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
-            self._keep(request, refused)
+            if not match.stray:  # a browser that asks for its icon is no sender that went wrong
+                self._keep(request, refused)
             await request.drain(protocol)
             return dialect.refuse(refused)
         except LogUnavailable as error:

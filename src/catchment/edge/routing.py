@@ -10,12 +10,14 @@ _PATH_CHARS_MAX = 8192
 
 
 class Match(NamedTuple):
-    """The dialect to answer in; `route` is None where `fault` says why there is none."""
+    """The dialect to answer in; `route` is None where `fault` says why there is none. A `stray` call is nobody's: its
+    path is of no vendor, and it brought no vendor's key."""
 
     dialect: Dialect
     route: Route | None
     parameters: dict[str, str]
     fault: Fault | None
+    stray: bool = False
 
 
 class Router:
@@ -36,9 +38,9 @@ class Router:
         literal = self._literals.get((method, path))
         if literal is not None:
             return literal
-        owner = self._owner(path[:_PATH_CHARS_MAX], headers)
-        if len(path) > _PATH_CHARS_MAX:
-            return Match(owner, None, {}, owner.faults.not_found)
+        owner, stray = self._owner(path[:_PATH_CHARS_MAX], headers)
+        if stray or len(path) > _PATH_CHARS_MAX:
+            return Match(owner, None, {}, owner.faults.not_found, stray)
         known: Match | None = None
         for route in owner.routes:
             found = route.pattern.match(path)
@@ -49,11 +51,12 @@ class Router:
             known = Match(owner, None, found.groupdict(), owner.faults.wrong_method)
         return known or Match(owner, None, {}, owner.faults.not_found)
 
-    def _owner(self, path: str, headers: Headers) -> Dialect:
+    def _owner(self, path: str, headers: Headers) -> tuple[Dialect, bool]:
+        """In whose form to answer, and whether the call is a stray one."""
         for dialect in self._dialects:
             if dialect.owns.match(path):
-                return dialect
+                return dialect, False
         for dialect in self._dialects:
             if headers.get(dialect.key_header) is not None:
-                return dialect
-        return self._dialects[-1]
+                return dialect, False
+        return self._dialects[-1], True

@@ -9,13 +9,14 @@ more is ever written to it or synced, and the next group goes to a fresh segment
 
 import logging
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from catchment.errors import LogUnavailable
 from catchment.log.disk import Disk
 from catchment.log.position import START, DamagedPositions, load_positions
-from catchment.log.segment import WRITER_PREFIX, Seal, group, header, seal, segment_name, sequence_of
+from catchment.log.segment import WRITER_PREFIX, Seal, commit_line, group, header, seal, segment_name, sequence_of
 
 LOCK_NAME = "lock"
 WRITERS_MAX = 1024
@@ -42,10 +43,10 @@ class Folder:
         """The folder's name, which is the writer's."""
         return self._path.name
 
-    def commit(self, lines: bytes) -> None:
-        """Returns once the lines are durable, as one group. Raises `OSError` if that failed: they may be there or not,
-        but never a part of them."""
-        data = group(lines)
+    def commit(self, appends: Sequence[bytes]) -> None:
+        """Returns once the lines of all are durable, as one group. Raises `OSError` if that failed: they may be there
+        or not, but never a part of them."""
+        data = group(*appends)
         if self._segment is not None and self._segment.size + len(data) > self._segment_bytes_max:
             self._end_segment()
         if self._segment is None:
@@ -91,7 +92,7 @@ class _Segment:
             self._file.close()
             raise
         self.size += len(data)
-        self._crc32 = zlib.crc32(data, self._crc32)
+        self._crc32 = zlib.crc32(commit_line(data), self._crc32)
         self._groups += 1
 
     def seal(self) -> None:

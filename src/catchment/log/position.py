@@ -1,7 +1,7 @@
 """How far the core has come in each folder of the log: one small file, replaced as a whole.
 
     {"edge-0":[8,1620],"edge-1":[3,211]}
-    {"commit":{"bytes":37,"crc32":2209363071}}
+    {"commit":{"bytes":37,"crc32":2519492415}}
 
 It is a group of one line, as in a segment, so that a damaged file is never taken for a position further on, behind
 which segments would be removed.

@@ -144,6 +144,10 @@ class SegmentReader:
                     data, found = self._scan(path, offset, max(bytes_max - size, _LEAST_READ_BYTES))
                 except FileNotFoundError:
                     break  # a segment that its writer took back, before it held a group
+                except OSError:
+                    if size:
+                        return position, groups  # the next read begins where this one failed
+                    raise
                 self._look_for_damage(path, offset, data, found)
                 if not found.end:
                     if data and sequence != present[-1]:
@@ -174,10 +178,10 @@ class SegmentReader:
         except FileNotFoundError:
             raise
         except OSError as error:
-            since = self._failing.setdefault(path, self._clock())
-            if since == self._clock():
+            if path not in self._failing:
+                self._failing[path] = self._clock()
                 logger.error("log: %s cannot be read, and is tried again for %d s: %s", path, PATIENCE_S, error)
-            if self._clock() - since < PATIENCE_S:
+            if self._clock() - self._failing[path] < PATIENCE_S:
                 raise
             return self._read_around(path, offset, size)
         self._failing.pop(path, None)
@@ -185,7 +189,8 @@ class SegmentReader:
 
     def _read_around(self, path: Path, offset: int, size: int) -> bytes:
         blocks = []
-        end = min(offset + size, next(info.size for info in self._disk.files(path.parent) if info.name == path.name))
+        sizes = {info.name: info.size for info in self._disk.files(path.parent)}
+        end = min(offset + size, sizes.get(path.name, 0))
         while offset < end:
             length = min(BLOCK_BYTES - offset % BLOCK_BYTES, end - offset)
             try:
@@ -207,7 +212,7 @@ class SegmentReader:
 
     def _cut_off(self, path: Path, offset: int, tail: bytes) -> None:
         """Sees to what stands behind the last sound group of a final segment."""
-        if not is_torn_group(tail):
+        if not is_torn_group(tail, offset):
             self._keep(path, offset, f"bytes {offset} to {offset + len(tail)} are damaged")
             return
         note = path.with_name(f"{path.name}.{offset}{TORN_ENDING}")

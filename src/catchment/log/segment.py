@@ -14,7 +14,8 @@ with `{"app":` and has no line break inside. Header, seal and commit lines are J
 for groups may treat a segment as plain NDJSON and skip the lines without `app`.
 
 The seal is the last group of a segment that its writer ended in order, and vouches for all the bytes and groups before
-it. A segment without one ended with its writer's death, or with a failure of the disk.
+it: its `crc32` is that of their commit lines, each of which vouches for its own group, so that no byte is summed twice.
+A segment without a seal ended with its writer's death, or with a failure of the disk.
 """
 
 import re
@@ -24,6 +25,7 @@ from typing import NamedTuple
 VERSION = 1
 WRITER_PREFIX = "edge-"
 _HEADER_START = b'{"segment":'
+_HEADER_BYTES_MAX = 256
 _COMMIT_MARK = b'\n{"commit":'
 _COMMIT = re.compile(rb'\n\{"commit":\{"bytes":(\d{1,19}),"crc32":(\d{1,10})\}\}\n')
 _SEAL = re.compile(rb'\{"sealed":\{"bytes":(\d{1,19}),"crc32":(\d{1,10}),"groups":(\d{1,19})\}\}\n')
@@ -43,7 +45,8 @@ class Scan(NamedTuple):
 
 
 class Seal(NamedTuple):
-    """What stands before the seal: so many bytes with this CRC-32, in so many groups, the header among them."""
+    """What stands before the seal: so many bytes, in so many groups, the header among them, and the CRC-32 of their
+    commit lines."""
 
     size: int
     crc32: int
@@ -60,9 +63,18 @@ def seal(what: Seal) -> bytes:
     return group(b'{"sealed":{"bytes":%d,"crc32":%d,"groups":%d}}\n' % what)
 
 
-def group(lines: bytes) -> bytes:
-    """`lines` with the commit line behind them."""
-    return lines + b'{"commit":{"bytes":%d,"crc32":%d}}\n' % (len(lines), zlib.crc32(lines))
+def group(*appends: bytes) -> bytes:
+    """The lines of all appends with the commit line behind them; copied once, for a group may have many megabytes."""
+    size = crc32 = 0
+    for lines in appends:
+        size += len(lines)
+        crc32 = zlib.crc32(lines, crc32)
+    return b"".join((*appends, b'{"commit":{"bytes":%d,"crc32":%d}}\n' % (size, crc32)))
+
+
+def commit_line(data: bytes) -> bytes:
+    """The last line of a group."""
+    return data[data.rfind(b"\n", 0, -1) + 1 :]
 
 
 def scan(data: bytes) -> Scan:
@@ -88,13 +100,16 @@ def scan(data: bytes) -> Scan:
     return Scan(start, groups, damaged)
 
 
-def is_torn_group(tail: bytes) -> bool:
-    """Whether what stands behind the last sound group can be a part of one group that was never synced.
+def is_torn_group(tail: bytes, offset: int) -> bool:
+    """Whether what stands behind the last sound group, from `offset` on, can be a part of one group that was never
+    synced.
 
     A writer syncs each group before it writes the next, so a power cut, a kill or a failed write spoils the last group
-    only, and a commit line is where that ends. Anything behind a commit line says that there was a later group, so
-    that the one before it had been synced and then was damaged.
+    only, and a commit line is where that ends. Anything behind a commit line, or behind the header, which is short,
+    says that there was a later group, so that the one before it had been synced and then was damaged.
     """
+    if offset == 0 and len(tail) > _HEADER_BYTES_MAX:
+        return False
     found = tail.find(_COMMIT_MARK)
     if found < 0:
         return True

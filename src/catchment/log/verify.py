@@ -65,7 +65,7 @@ class _Check:
         self._newest = newest
         self._groups = 0
         self._offset = 0  # where the piece in hand begins; before it, everything was looked at
-        self._crc32 = 0  # of the bytes before it
+        self._crc32 = 0  # of the commit lines before it
         self._damage: tuple[int, str] | None = None  # the first
         self._sealed = False
 
@@ -90,7 +90,6 @@ class _Check:
     def _take(self, data: bytes, found: Scan) -> None:
         for begin, _ in found.damaged:
             self._note(self._offset + begin, "bytes that are in no sound group")
-        checked = 0
         for begin, end in found.groups:
             self._groups += 1
             if self._sealed:
@@ -98,11 +97,10 @@ class _Check:
             sealed = seal_of(data[begin:end]) if end - begin < 256 else None  # a seal is short
             if sealed is not None:
                 self._sealed = True
-                self._crc32, checked = zlib.crc32(memoryview(data)[checked:begin], self._crc32), begin
                 before = Seal(self._offset + begin, self._crc32, self._groups - 1)
                 if before != sealed:
                     self._note(self._offset + begin, f"sealed with {_in_words(sealed)}, found {_in_words(before)}")
-        self._crc32 = zlib.crc32(memoryview(data)[checked : found.end], self._crc32)
+            self._crc32 = zlib.crc32(data[end : data.index(b"\n", end) + 1], self._crc32)
         self._offset += found.end
 
     def _note(self, at: int, reason: str) -> None:
@@ -111,7 +109,7 @@ class _Check:
 
     def _judge_end(self, tail: bytes) -> Finding:
         size = self._offset + len(tail)
-        if tail and (self._sealed or not is_torn_group(tail)):
+        if tail and (self._sealed or not is_torn_group(tail, self._offset)):
             self._note(self._offset, "bytes behind the seal" if self._sealed else "groups that are not sound")
         if self._damage:
             return self._finding(size, "damaged", *self._damage)

@@ -95,7 +95,7 @@ class SegmentWriter:
 
     def _commit(self, appends: list[tuple[bytes, "Future[None]"]]) -> Exception | None:
         try:
-            self._folder.commit(b"".join([lines for lines, _ in appends]))
+            self._folder.commit([lines for lines, _ in appends])
         except Exception as error:  # whatever it is, requests wait for an answer
             self._note_failure(error)
             return error

@@ -168,7 +168,7 @@ class Concealment:
             if _ESCAPE not in body and msgspec.json.decode(in_place) == concealed:
                 return in_place
             return msgspec.json.encode(concealed)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return in_place
 
     def _replaced(self, found: re.Match[bytes]) -> bytes:
@@ -199,7 +199,7 @@ class Concealment:
     def _json_text(self, text: str) -> str:
         try:
             inner = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except (msgspec.DecodeError, UnicodeError):
             return text
         concealed = self._tree(inner)
         return text if concealed == inner else msgspec.json.encode(concealed).decode()
