@@ -143,6 +143,21 @@ class TestRefusals:
             "stop it, or choose another --data-dir\n"
         )
 
+    def test_a_store_of_another_version_is_refused_in_a_sentence(self, tmp_path: Path) -> None:
+        server = Server(tmp_path)
+        assert server.stop() == 0
+        later = (  # in a process of its own, which can open one store only
+            "import sys; from pathlib import Path; from catchment.settings import Sql;"
+            " from catchment.store.clickhouse import ClickHouseStore;"
+            " store = ClickHouseStore(Path(sys.argv[1]), Sql());"
+            " store._command(\"INSERT INTO catchment.migrations VALUES ('9999_later.sql', 'x', now64(3))\");"
+            " store.close()"
+        )
+        subprocess.run([sys.executable, "-c", later, str(tmp_path / "store")], check=True)
+        said = catchment("serve", "--port", "0", "--console-port", "0", data_dir=tmp_path, code=1)
+        assert "was made by another version of Catchment (9999_later.sql); use that version, or start with" in said
+        assert "Traceback" not in said
+
     @pytest.mark.parametrize("option", ["--port", "--console-port"])
     def test_a_taken_port_is_refused_with_what_to_do(self, tmp_path: Path, option: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

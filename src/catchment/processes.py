@@ -19,6 +19,7 @@ from granian.log import LogLevels
 
 from catchment import wiring
 from catchment.settings import Settings
+from catchment.store.store import StoreError
 from catchment.supervisor import DRAIN_S
 
 CLAIM_WITHIN_S = 20.0
@@ -66,9 +67,13 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     _claim(data_dir)
     os.nice(CORE_NICENESS)
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
+    try:
+        app = wiring.core(settings, data_dir)
+    except StoreError as error:
+        raise SystemExit(f"the store fails: {error}") from None
     server = uvicorn.Server(
         uvicorn.Config(
-            wiring.core(settings, data_dir),
+            app,
             host=settings.console.host,
             port=settings.console.port,
             loop="uvloop",

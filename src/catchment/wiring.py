@@ -113,13 +113,10 @@ def open_store(settings: Settings, data_dir: Path) -> Store:
 
 
 def core(settings: Settings, data_dir: Path) -> Starlette:
-    """The core's application: it opens the store and starts the loader when it starts."""
-
-    def open_core() -> tuple[Store, LogReader, Loader]:
-        store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-        return store, log, Loader(log, store, settings.loader)
-
-    return core_app(settings, data_dir, open_core, document())
+    """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
+    opened."""
+    store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
+    return core_app(settings, data_dir, lambda: (store, log, Loader(log, store, settings.loader)), document())
 
 
 def claim_core(data_dir: Path) -> bool:
