@@ -1,6 +1,7 @@
 """`catchment.toml` and the environment: the first file, what wins, and how mistakes are told."""
 
 import copy
+import errno
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -425,3 +426,45 @@ class TestCommandLine:
             "  - ingest: tls_cert and tls_key go together: give both or none",
         ]
         assert [path.name for path in tmp_path.iterdir()] == [config.FILE_NAME]
+
+
+class TestSoundVersion:
+    def sound(self, folder: Path) -> Path:
+        config.ensure_file(folder)
+        config.keep_sound(folder)
+        return folder / config.FILE_NAME
+
+    def test_it_is_used_where_the_file_has_mistakes(self, tmp_path: Path) -> None:
+        file = self.sound(tmp_path)
+        settings = config.load(tmp_path)
+        file.write_text(file.read_text() + "\nx = [")
+        assert config.in_use(tmp_path) == settings
+
+    def test_a_file_with_mistakes_does_not_become_it(self, tmp_path: Path) -> None:
+        file = self.sound(tmp_path)
+        settings = config.load(tmp_path)
+        file.write_text("x = [")
+        config.keep_sound(tmp_path)
+        assert config.in_use(tmp_path) == settings
+        assert {path.name for path in tmp_path.iterdir()} == {config.FILE_NAME, config.SOUND_NAME}
+
+    def test_without_one_the_mistakes_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / config.FILE_NAME).write_text("x = [")
+        with pytest.raises(ConfigError, match="not valid TOML"):
+            config.in_use(tmp_path)
+
+    def test_it_is_for_its_owner_only(self, tmp_path: Path) -> None:
+        self.sound(tmp_path)
+        assert (tmp_path / config.SOUND_NAME).stat().st_mode & 0o777 == 0o600
+
+    def test_a_disk_that_does_not_take_it_costs_nothing_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        config.ensure_file(tmp_path)
+        monkeypatch.setattr("catchment.config.tempfile.mkstemp", full)
+        config.keep_sound(tmp_path)
+        assert "cannot be kept: No space left on device" in caplog.text
+        assert config.in_use(tmp_path) == config.load(tmp_path)

@@ -138,14 +138,22 @@ def in_use(data_dir: Path) -> Settings:
 
 
 def keep_sound(data_dir: Path) -> None:
-    """Keeps a copy of the file as it is now, if it is sound, for `in_use`."""
-    with tempfile.NamedTemporaryFile(dir=data_dir, prefix=SOUND_NAME, delete=False) as copy:
-        copy.write((data_dir / FILE_NAME).read_bytes())
+    """Keeps a copy of the file as it is now, if it is sound, for `in_use`. A disk that does not take it costs the copy,
+    and nothing else."""
     try:
-        load(data_dir, name=Path(copy.name).name)
-        Path(copy.name).replace(data_dir / SOUND_NAME)
+        handle, name = tempfile.mkstemp(dir=data_dir, prefix=SOUND_NAME)  # created with mode 0600
+        copy = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write((data_dir / FILE_NAME).read_bytes())
+            load(data_dir, name=copy.name)
+            copy.replace(data_dir / SOUND_NAME)
+        finally:
+            copy.unlink(missing_ok=True)
     except ConfigError:
-        Path(copy.name).unlink()
+        return
+    except OSError as error:
+        logger.warning("%s cannot be kept: %s", data_dir / SOUND_NAME, error.strerror)
 
 
 def ensure_file(data_dir: Path) -> bool:
