@@ -83,7 +83,7 @@ UNITS = {
 SIZES = {2**30: "GiB", 2**20: "MiB", 2**10: "KiB"}
 
 HEAD = """\
-<!-- Printed by scripts/configuration_page.py from src/catchment/settings.py. Change them, not this page. -->
+<!-- Printed by scripts/configuration_page.py from src/catchment/settings/. Change them, not this page. -->
 
 # Configuration
 
