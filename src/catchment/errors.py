@@ -32,3 +32,7 @@ class Refused(Exception):
 
 class LogUnavailable(Exception):
     """The log could not make the lines durable; nothing was acknowledged."""
+
+
+class Cannot(Exception):
+    """Why a command cannot do what it is asked to, and what to do: a sentence for the person who gave it."""

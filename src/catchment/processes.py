@@ -1,71 +1,30 @@
-"""The bodies of the two kinds of processes: the edge group under Granian, the core under Uvicorn.
+"""The body of the core, under Uvicorn; that of the edge is in `edge_processes`.
 
-Both log through the root logger, to standard error: what `serve` prints for a person stays alone on standard output.
+It logs through the root logger, to standard error: what `serve` prints for a person stays alone on standard output.
 """
 
 import math
-import os
 import signal
 import time
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
-from granian.log import LogLevels
 
 from catchment import wiring
+from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
-from catchment.supervisor import DRAIN_S
 
 CLAIM_WITHIN_S = 20.0
-CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
 _POLL_S = 0.1
-_RESPAWN_S = 0.1  # from the start of a worker in place of a dead one until the dead one is let go
-# Granian's own handlers write to standard output; without them its lines reach the root logger.
-_GRANIAN_LOGGING: dict[str, Any] = {
-    "formatters": {},
-    "handlers": {},
-    "loggers": {"_granian": {"handlers": [], "propagate": True}},
-}
-
-
-def run_edge(data_dir: Path, settings: Settings) -> int:
-    """Runs the edge processes until SIGTERM; requests under way are answered first."""
-    wiring.exit_with_parent()
-    ingest = settings.ingest
-    Granian(
-        "catchment",
-        address=ingest.host,
-        port=ingest.port,
-        interface=Interfaces.RSGI,
-        workers=ingest.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.auto,
-        websockets=False,
-        backlog=max(1024, ingest.connections_max),
-        backpressure=ingest.connections_max,
-        log_level=LogLevels.error,  # its warnings are advice on settings, and a false alarm when it stops
-        log_dictconfig=_GRANIAN_LOGGING,
-        ssl_cert=Path(ingest.tls_cert) if ingest.tls_cert else None,
-        ssl_key=Path(ingest.tls_key) if ingest.tls_key else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-        respawn_failed_workers=True,
-        respawn_interval=_RESPAWN_S,
-        workers_kill_timeout=DRAIN_S,
-    ).serve(target_loader=partial(wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
-    return 0
 
 
 def run_core(data_dir: Path, settings: Settings) -> int:
     """Runs the core until SIGTERM; what the log holds by then is loaded first."""
-    wiring.exit_with_parent()
+    exit_with_parent()
     _claim(data_dir)
-    os.nice(CORE_NICENESS)
+    let_the_edge_go_first()
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
     try:
         app = wiring.core(settings, data_dir)

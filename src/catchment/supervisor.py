@@ -8,6 +8,7 @@ that was killed, whose parts may need a moment to notice and end.
 """
 
 import errno
+import http.client
 import json
 import logging
 import os
@@ -19,24 +20,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import httpx
-
+from catchment.errors import Cannot
 from catchment.log.disk import LocalDisk
+from catchment.parts import DRAIN_S, PARENT_PID, let_the_edge_go_first
 from catchment.settings import Settings
-from catchment.wiring import PARENT_PID
 
 LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
 READY_WITHIN_S = 60.0
-DRAIN_S = 20  # for the requests under way when the edge is to stop
 STOP_WITHIN_S = {"edge": DRAIN_S + 10.0, "core": DRAIN_S + 40.0}  # the core's longest query comes on top
 RESTART_S_MIN, RESTART_S_MAX = 0.2, 10.0
 _CALM_AFTER_S = 30.0
 _POLL_S = 0.1
+_ASK_S = 2.0
 _CLAIM_WITHIN_S = 1.0
 _ORPHANS_END_WITHIN_S = 5.0
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
@@ -44,7 +45,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 logger = logging.getLogger(__name__)
 
 
-class CannotServe(Exception):
+class CannotServe(Cannot):
     """Why serving cannot start, and what to do."""
 
 
@@ -64,6 +65,9 @@ class _Part:
         self.process = subprocess.Popen(  # noqa: S603
             self._command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
         )
+        if self.name == "core":
+            with suppress(ProcessLookupError):  # it may have died already, which `revive` sees to
+                let_the_edge_go_first(self.process.pid)
 
     def revive(self) -> None:
         """Starts it again if it is dead, each time a little later while it keeps dying young."""
@@ -148,8 +152,10 @@ def running(data_dir: Path) -> dict[str, Any] | None:
 
 def trust(tls_cert: str | None) -> ssl.SSLContext | bool:
     """How to verify our own server: against its very certificate, under whatever name it was reached."""
-    if not tls_cert:
-        return True
+    return _context(tls_cert) if tls_cert else True
+
+
+def _context(tls_cert: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=tls_cert)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -257,26 +263,33 @@ def _url(host: str, port: int, *, tls: bool) -> str:
 
 def _await_ready(parts: list[_Part], urls: dict[str, str], tls_cert: str | None, *, stop: threading.Event) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
-    with httpx.Client(verify=trust(tls_cert), timeout=2, trust_env=False) as client:
-        for url in urls.values():
-            reason: str | None = "no answer yet"
-            while reason and not stop.wait(_POLL_S):
-                for part in parts:
-                    if part.process.poll() is not None:
-                        raise CannotServe(
-                            f"{part.name} could not start ({_ending(part.process.returncode)}); see above"
-                        )
-                if time.monotonic() > deadline:
-                    raise CannotServe(f"{url} was not ready within {READY_WITHIN_S:.0f} s: {reason}")
-                reason = _why_not_ready(client, url)
+    for url in urls.values():
+        reason: str | None = "no answer yet"
+        while reason and not stop.wait(_POLL_S):
+            for part in parts:
+                if part.process.poll() is not None:
+                    raise CannotServe(f"{part.name} could not start ({_ending(part.process.returncode)}); see above")
+            if time.monotonic() > deadline:
+                raise CannotServe(f"{url} was not ready within {READY_WITHIN_S:.0f} s: {reason}")
+            reason = _why_not_ready(url, tls_cert)
 
 
-def _why_not_ready(client: httpx.Client, url: str) -> str | None:
+def _why_not_ready(url: str, tls_cert: str | None) -> str | None:
+    """Asked with the standard library: a client of more comfort takes longer to import than the edge to start."""
+    scheme, _, address = url.partition("://")
+    connection = (
+        http.client.HTTPSConnection(address, timeout=_ASK_S, context=_context(tls_cert))
+        if scheme == "https"
+        else http.client.HTTPConnection(address, timeout=_ASK_S)
+    )
     try:
-        answer = client.get(f"{url}/health/live")  # an edge in maintenance has started, though it is not ready
-    except httpx.HTTPError as error:
+        connection.request("GET", "/health/live")  # an edge in maintenance has started, though it is not ready
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
         return str(error)
-    return None if answer.is_success else f"HTTP {answer.status_code}"
+    finally:
+        connection.close()
+    return None if status == http.client.OK else f"HTTP {status}"
 
 
 def _write_run_file(data_dir: Path, urls: dict[str, str], tls_cert: str | None) -> None:

@@ -13,6 +13,7 @@ import httpx
 
 from catchment import maintenance, wiring
 from catchment.api.overview import overview
+from catchment.errors import Cannot
 from catchment.loader import Loader
 from catchment.log.log import LogReader
 from catchment.settings import Settings
@@ -27,7 +28,7 @@ TAIL_S = 0.25
 Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
 
 
-class CannotAsk(Exception):
+class CannotAsk(Cannot):
     """Why there is no answer, and what to do."""
 
 

@@ -1,108 +1,27 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong."""
 
-import io
-import logging
-import os
-import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
-from rich.text import Text
+from cyclopts import App, Parameter
 
-from catchment import __version__, config, maintenance, processes
-from catchment.cli import asking, keys, log, rejections, report
+from catchment import config, maintenance
+from catchment.cli import asking, core_part, edge_part, keys, log, rejections, report, serving, terminal
 from catchment.cli.doctor import doctor
-from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, WrongArguments
+from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
 from catchment.store import queries
-from catchment.store.store import StoreError
-from catchment.supervisor import CannotServe, serve
 
 # A query may begin with a comment: `-- like this`.
 Query = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
-def _usage_error(error: CycloptsError) -> Text:
-    command = " ".join(("catchment", *(error.command_chain or ())))
-    return Text(f"{error}\nSee `{command} --help`.", style="red")
-
-
-app = App(
-    name="catchment",
-    version=__version__,
-    help="Self-hosted event collector: Moesif, Batch.com and Moloco in, SQL out.",
-    error_console=errors,
-    error_formatter=_usage_error,
-)
+app = terminal.program()
 config_app = App(name="config", help="Look at the configuration.")
 app.command(config_app)
 app.command(log.app)
 app.command(rejections.app)
 app.command(doctor)
-
-
-@app.command(name="serve")
-def serve_command(
-    *,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    host: str | None = None,
-    port: int | None = None,
-    console_host: str | None = None,
-    console_port: int | None = None,
-    workers: int | None = None,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
-) -> int:
-    """Start everything; Ctrl-C or SIGTERM stops it in order.
-
-    The first start writes DATA_DIR/catchment.toml with fresh secrets. Options win over the environment
-    (CATCHMENT_INGEST__PORT=...) and that over the file.
-
-    Parameters
-    ----------
-    host
-        Address that SDKs send to.
-    port
-        Port that SDKs send to; 0 takes a free one.
-    console_host
-        Address of the console and its API.
-    console_port
-        Port of the console and its API; 0 takes a free one.
-    workers
-        Edge processes that share the SDKs' port.
-    tls_cert
-        Certificate chain (PEM) for HTTPS on both ports; wants --tls-key.
-    tls_key
-        Private key (PEM) of the certificate.
-    """
-    first = config.ensure_file(data_dir)
-    ingest = {"host": host, "port": port, "workers": workers}
-    ingest |= {"tls_cert": _absolute(tls_cert), "tls_key": _absolute(tls_key)}
-    overrides = {"ingest": ingest, "console": {"host": console_host, "port": console_port}}
-    settings = config.load(data_dir, overrides, with_files=True)
-    config.keep_sound(data_dir)
-    if first:
-        errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
-    if maintenance.state(data_dir):
-        errors.print("Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow")
-    return serve(
-        data_dir, settings, lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir)
-    )
-
-
-@app.command(name="edge", show=False)
-def edge_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
-    """Run the edge processes alone, in this terminal."""
-    return processes.run_edge(data_dir, config.in_use(data_dir))
-
-
-@app.command(name="core", show=False)
-def core_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
-    """Run the core alone, in this terminal."""
-    return processes.run_core(data_dir, config.in_use(data_dir))
+app.command(serving.serve_command, name="serve")
+app.command(edge_part.edge_command, name="edge", show=False)
+app.command(core_part.core_command, name="core", show=False)
 
 
 @app.command(name="keys")
@@ -242,41 +161,9 @@ def maintenance_command(
 
 def main() -> None:
     """The entry point."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an event may hold what the terminal's encoding has not
-    sys.exit(run(sys.argv[1:]))
+    terminal.main(app)
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command; every failure that a person can mend is a sentence, not a traceback."""
-    try:
-        code = app(arguments, result_action="return_value")
-        sys.stdout.flush()
-    except (config.ConfigError, WrongArguments) as error:
-        return _failed(str(error), 2)
-    except (CannotServe, asking.CannotAsk) as error:
-        return _failed(str(error), 1)
-    except StoreError as error:
-        return _failed(f"the store fails: {error}", 1)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; what is left goes nowhere
-        return 0
-    except OSError as error:
-        return _failed(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
-    except UnicodeError as error:
-        return _failed(f"there is text that is not UTF-8: {error}", 1)
-    return code if isinstance(code, int) else 0
-
-
-def _failed(sentence: str, code: int) -> int:
-    errors.print(sentence, style="red")
-    return code
-
-
-def _absolute(path: Path | None) -> str | None:
-    return str(path.resolve()) if path else None
+    """Runs one command; its exit code."""
+    return terminal.run(app, arguments)

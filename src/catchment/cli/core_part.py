@@ -1,0 +1,18 @@
+"""`catchment core`: a program of its own, which imports nothing that only other commands need; see `processes`."""
+
+from catchment import config, processes
+from catchment.cli import terminal
+from catchment.cli.options import DEFAULT_DATA_DIR, DataDir
+
+app = terminal.program()
+
+
+@app.command(name="core", show=False)
+def core_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
+    """Run the core alone, in this terminal."""
+    return processes.run_core(data_dir, config.in_use(data_dir))
+
+
+def main() -> None:
+    """The entry point."""
+    terminal.main(app)

@@ -1,0 +1,83 @@
+"""The edge's half of `wiring`: what constructs and connects the edge, and imports nothing of the core.
+
+It is a file of its own for the start's sake: what an edge process imports is the time until the first request is
+answered, and the store's libraries would double it (docs/backup.md, tests/test_start.py).
+"""
+
+import gc
+from asyncio import AbstractEventLoop
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from catchment import config, pseudonym
+from catchment.dialects.batch import Batch
+from catchment.dialects.dialect import Dialect
+from catchment.dialects.moesif import Moesif
+from catchment.dialects.moloco import Moloco
+from catchment.edge import answers
+from catchment.edge.agents import agent_parser
+from catchment.edge.answers import Answers
+from catchment.edge.app import EdgeApp
+from catchment.edge.lookups import Lookups
+from catchment.edge.places import place_finder
+from catchment.edge.rates import Rates
+from catchment.edge.reload import SettingsWatch
+from catchment.log.disk import LocalDisk
+from catchment.log.log import LogWriter
+from catchment.log.writer import SegmentWriter
+from catchment.maintenance import MaintenanceWatch
+from catchment.parts import exit_with_parent
+from catchment.settings import Settings
+
+LOG_FOLDER = "log"
+RATES_FOLDER = "rates"
+RELOAD_LOCK = "reload.lock"
+
+
+def dialects(settings: Settings, *, replaying: bool = False) -> tuple[Dialect, ...]:
+    """All vendors; Moesif is last, for its paths may stand behind any prefix, and browsers need its CORS headers. For
+    `replaying`, bodies already have hashes in place of credentials."""
+    privacy = settings.privacy
+    hashed = pseudonym.keyed_hash(privacy.hash_key) if privacy.credentials == "hash" else pseudonym.plain
+    if replaying:
+        hashed = pseudonym.keeping_hashes(hashed)
+    return (
+        Batch(settings.apps, settings.limits),
+        Moloco(settings.apps, settings.limits),
+        Moesif(settings.apps, settings.limits, pseudonym=hashed, credential_headers=privacy.credential_headers),
+    )
+
+
+def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
+    """The `EdgeApp` of one edge process, made inside it; `parent` is the process that it was forked from, and
+    `settings` are those that its group was started with."""
+    exit_with_parent(parent)
+    speaks = LocalDisk().try_lock(data_dir / RELOAD_LOCK) is not None  # of many workers, one tells what all find
+
+    def load() -> Settings:
+        loaded = config.load(data_dir)
+        if speaks:
+            config.keep_sound(data_dir)
+        return loaded
+
+    watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, speaks=speaks)
+    settings = watch.start()
+    app = EdgeApp(
+        watch,
+        dialects,
+        Lookups(agent_parser(), place_finder(settings.geo)),
+        partial(log_writer, settings, data_dir),
+        maintenance=MaintenanceWatch(data_dir),
+        rates=Rates(data_dir / RATES_FOLDER, settings.apps),
+        answers=Answers(data_dir / answers.FILE_NAME, settings.limits),
+    )
+    # What start-up made stays for good: without it to look through, a full collection takes less than 1 ms, not 35.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+def log_writer(settings: Settings, data_dir: Path, loop: AbstractEventLoop) -> LogWriter:
+    """A writing half of the log, in a folder of its own; for an event loop."""
+    return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)

@@ -1,0 +1,35 @@
+"""What the supervisor and its parts agree on: how long a part may take to end, and that it ends with its parent.
+
+Both kinds of parts import this when they start, and the edge must be quick: nothing heavy belongs here.
+"""
+
+import os
+import signal
+import threading
+
+PARENT_PID = "CATCHMENT_PARENT_PID"
+DRAIN_S = 20  # for the requests under way when the edge is to stop
+CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
+_PARENT_CHECK_S = 0.5
+
+
+def exit_with_parent(parent: int | None = None) -> None:
+    """Ends this process, in order, when the one that started it is gone: an orphan would hold the port.
+
+    The parent tells who it is, through `PARENT_PID` or the argument: it may have gone before this process could look.
+    """
+    expected = parent or int(os.environ.get(PARENT_PID) or os.getppid())
+
+    def watch() -> None:
+        while not done.wait(_PARENT_CHECK_S):
+            if os.getppid() != expected:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    done = threading.Event()
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def let_the_edge_go_first(core: int = 0) -> None:
+    """Lowers the priority of the core, process `core` or this one: while both start, the edge must not wait for it."""
+    os.setpriority(os.PRIO_PROCESS, core, max(CORE_NICENESS, os.getpriority(os.PRIO_PROCESS, core)))
