@@ -28,6 +28,7 @@ from catchment.settings import CONDITION_PATH, HEADER_NAME, HEADER_VALUE, SAMPLE
 
 FILE_NAME = "catchment.toml"
 SOUND_NAME = "catchment.toml.sound"  # what the server took last
+RESTORING_NAME = "restore.partial"  # the folder in which `catchment restore` builds; while it is there, nothing starts
 ENV_PREFIX = "CATCHMENT_"
 ENV_DELIMITER = "__"
 SECRETS = frozenset(
@@ -159,6 +160,7 @@ def keep_sound(data_dir: Path) -> None:
 def ensure_file(data_dir: Path) -> bool:
     """Writes the first `catchment.toml`, readable by the owner only; True if it wrote one. Raises `ConfigError`."""
     path = data_dir / FILE_NAME
+    _refuse_unfinished(data_dir)
     try:
         if path.exists():
             return False
@@ -197,7 +199,14 @@ def first_file() -> str:
     return tomlkit.dumps(document)
 
 
+def _refuse_unfinished(data_dir: Path) -> None:
+    if (data_dir / RESTORING_NAME).exists():
+        hint = "a restore into it was cut off; remove all that is in it, and run `catchment restore` again"
+        raise ConfigError(str(data_dir), [hint])
+
+
 def _read(path: Path) -> dict[str, Any]:
+    _refuse_unfinished(path.parent)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from catchment.api.hold import TakeSnapshot, hold
 from catchment.api.metrics import CONTENT_TYPE, Metrics
 from catchment.api.overview import overview
 from catchment.loader import Loader
@@ -63,7 +64,9 @@ class _Core:
         self.metrics = Metrics(partial(overview, store, log, loader, data_dir))
 
 
-def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any]) -> Starlette:
+def core_app(
+    settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any], take_snapshot: TakeSnapshot
+) -> Starlette:
     """The application; `open_core` is called when it starts. `openapi` describes the other port."""
 
     @asynccontextmanager
@@ -120,6 +123,7 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
             Route("/api/tail", guard(tail)),
             Route("/api/status", guard(status)),
             Route("/metrics", guard(metrics)),
+            Route("/api/backup", guard(partial(hold, take_snapshot)), methods=["POST"]),
         ],
         exception_handlers={HTTPException: _not_served, Exception: _defect},
     )

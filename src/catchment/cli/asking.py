@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from catchment import maintenance, wiring
 from catchment.api.overview import overview
+from catchment.backup.snapshot import Snapshot
 from catchment.errors import Cannot
 from catchment.loader import Loader
 from catchment.log.log import LogReader
@@ -23,6 +25,7 @@ from catchment.supervisor import running, trust
 WAIT_S = 10.0
 RETRY_S = 0.2
 TAIL_S = 0.25
+SNAPSHOT_WITHIN_S = 180.0  # it waits for an insert and a change of tables, and counts
 
 
 Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
@@ -46,7 +49,7 @@ class _RunningCore:
         )
 
     def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        """One call; everything that is called only reads, so it may be made again."""
+        """One call; whatever is called may be called again."""
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
@@ -116,6 +119,15 @@ def follow(settings: Settings, data_dir: Path, filters: dict[str, str]) -> Itera
             time.sleep(TAIL_S)
 
 
+def snapshot(settings: Settings, data_dir: Path) -> Snapshot:
+    """Holds the data dir fast as it is at this moment, whether Catchment runs or not."""
+    with _running_core(settings, data_dir) as core:
+        if core is not None:
+            return msgspec.convert(core.request("POST", "/api/backup", timeout=SNAPSHOT_WITHIN_S), Snapshot)
+    _claim(data_dir)
+    return wiring.snapshot_of_stopped(data_dir)
+
+
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
     """What `/api/status` tells, where it runs (`running` is None if it does not), and whether it is in maintenance."""
     begun = maintenance.state(data_dir)
@@ -149,11 +161,7 @@ def _running_core(settings: Settings, data_dir: Path) -> Iterator[_RunningCore |
 @contextmanager
 def _opened(settings: Settings, data_dir: Path) -> Iterator[tuple[Store, LogReader, Loader]]:
     """The store of a stopped server, with everything loaded that its log still held."""
-    deadline = time.monotonic() + WAIT_S
-    while not wiring.claim_core(data_dir):
-        if time.monotonic() > deadline:
-            raise CannotAsk(f"another process has the store of {data_dir} open; try again when it is done")
-        time.sleep(RETRY_S)
+    _claim(data_dir)
     store, log = wiring.open_store(settings, data_dir), wiring.log_reader(settings, data_dir)
     try:
         loader = Loader(log, store, settings.loader)
@@ -162,6 +170,15 @@ def _opened(settings: Settings, data_dir: Path) -> Iterator[tuple[Store, LogRead
         yield store, log, loader
     finally:
         store.close()
+
+
+def _claim(data_dir: Path) -> None:
+    """Waits for the right to open the store, which this process then has until it ends."""
+    deadline = time.monotonic() + WAIT_S
+    while not wiring.claim_core(data_dir):
+        if time.monotonic() > deadline:
+            raise CannotAsk(f"another process has the store of {data_dir} open; try again when it is done")
+        time.sleep(RETRY_S)
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

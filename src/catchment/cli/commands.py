@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from catchment import config, maintenance
-from catchment.cli import asking, core_part, edge_part, keys, log, rejections, report, serving, terminal
+from catchment.cli import asking, backup, core_part, edge_part, keys, log, rejections, report, serving, terminal
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
 from catchment.store import queries
@@ -19,6 +19,8 @@ app.command(config_app)
 app.command(log.app)
 app.command(rejections.app)
 app.command(doctor)
+app.command(backup.app)
+app.command(backup.restore)
 app.command(serving.serve_command, name="serve")
 app.command(edge_part.edge_command, name="edge", show=False)
 app.command(core_part.core_command, name="core", show=False)

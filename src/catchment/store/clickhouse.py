@@ -71,6 +71,12 @@ ANSWER_SETTINGS: dict[str, Any] = {
     "do_not_merge_across_partitions_select_final": 1,
     "session_timezone": "UTC",
 }
+_TABLES = """
+SELECT name, toString(uuid), ifNull(total_rows, 0) FROM system.tables
+WHERE database = 'catchment' AND engine LIKE '%MergeTree' AND name != 'migrations'
+ORDER BY name
+"""
+_UNFINISHED = "SELECT count() FROM system.mutations WHERE database = 'catchment' AND NOT is_done"
 _PREFIX = re.compile(r"^(?:(?:Code: \d+\. )?DB::Exception: )+")
 _VERSION_TAIL = re.compile(r"\s*\(version [^)]*\)")
 
@@ -89,20 +95,9 @@ class ClickHouseStore:
         """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views anew,
         which hold nothing. A migration that was cut off is begun again, so each statement must bear that: `CREATE`
         becomes `CREATE ... IF NOT EXISTS`. Raises `StoreError` for a store of another version."""
-        self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
-        self._command(
-            f"CREATE TABLE IF NOT EXISTS {DATABASE}.migrations"
-            " (name String, digest String, applied_at DateTime64(3, 'UTC'))"
-            " ENGINE = MergeTree ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
-        )
+        self._note_migrations()
         fresh = self._fresh_migrations()
-        for name, text in fresh.items():
-            for statement in _statements(text):
-                self._command(statement)
-            self._command(
-                "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
-                {"name": name, "digest": _digest(text)},
-            )
+        self._apply(fresh)
         for name in VIEWS:
             text = _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8"))
             self._command(f"CREATE OR REPLACE VIEW {DATABASE}.{name} AS {text}")
@@ -110,6 +105,68 @@ class ClickHouseStore:
             self._readers.put(self._open_reader())
             self._reader_count += 1
         return list(fresh)
+
+    def migrate_to(self, schema: Mapping[str, str]) -> None:
+        """Applies these migrations only, and makes no views: for parts that were made under them (`attach`)."""
+        self._note_migrations()
+        self._apply({name: text for name, text in self._fresh_migrations().items() if name in schema})
+
+    def schema(self) -> dict[str, str]:
+        """The digest of each migration that was applied; none in a new store."""
+        self._note_migrations()
+        listing = self._text(self._writer, "SELECT name, digest FROM catchment.migrations ORDER BY name", {})
+        return dict(line.split("\t") for line in listing.splitlines())
+
+    def is_current(self) -> bool:
+        """Whether every migration was applied. Raises `StoreError` for a store of another version."""
+        self._note_migrations()
+        return not self._fresh_migrations()
+
+    def engine(self) -> str:
+        """The engine's version."""
+        return self._text(self._writer, "SELECT version()", {}).strip()
+
+    def freeze(self, name: str) -> dict[str, Path]:
+        """Holds the parts of all tables fast as hard links, until somebody removes `shadow/NAME`; for each table the
+        folder of its parts, from the store's. `name` is of letters, digits and `_`, or the engine spells the folder in
+        another way. Takes milliseconds. Raises `StoreError`."""
+        handle = self._open()
+        try:
+            found = {}
+            for table, (folder, rows) in self._tables(handle).items():
+                handle.command(f"ALTER TABLE {DATABASE}.{table} FREEZE WITH NAME '{name}'")
+                found[table] = Path("shadow") / name / folder
+                if rows and not (self._path / found[table]).is_dir():
+                    raise StoreError(f"the engine did not freeze {table} where it was expected")
+            return found
+        except ClickHouseError as error:
+            raise StoreError(_message(error)) from error
+        finally:
+            handle.close()
+
+    def is_changing(self) -> bool:
+        """Whether a change of a table is under way, an `ALTER ... DELETE` or `UPDATE`, and done in some parts only."""
+        handle = self._open()
+        try:
+            return self._text(handle, _UNFINISHED, {}).strip() != "0"
+        finally:
+            handle.close()
+
+    def attachable(self) -> dict[str, Path]:
+        """For each table, the folder that parts are put into before `attach`."""
+        return {table: self._path / folder / "detached" for table, (folder, _) in self._tables(self._writer).items()}
+
+    def attach(self, table: str, part: str) -> None:
+        """Takes a part that was put into the table's folder. Raises `StoreError`."""
+        self._command(f"ALTER TABLE {DATABASE}.{table} ATTACH PART {{part:String}}", {"part": part})
+
+    def stop_merges(self) -> None:
+        """Until the store is closed, so that rows can be counted that a merge would collapse."""
+        self._command("SYSTEM STOP MERGES")
+
+    def rows(self) -> dict[str, int]:
+        """Rows of each table, before copies are collapsed."""
+        return {table: rows for table, (_, rows) in self._tables(self._writer).items()}
 
     def insert(self, lines: bytes) -> None:
         """See `Store.insert`."""
@@ -152,11 +209,33 @@ class ClickHouseStore:
         finally:
             self._readers.put(reader)
 
+    def _tables(self, handle: Client) -> dict[str, tuple[Path, int]]:
+        """Those that keep rows, but for the list of migrations: the folder of the parts, from the store's, and the
+        number of rows."""
+        listing = (line.split("\t") for line in self._text(handle, _TABLES, {}).splitlines())
+        return {table: (Path("store") / uuid[:3] / uuid, int(rows)) for table, uuid, rows in listing}
+
+    def _note_migrations(self) -> None:
+        self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        self._command(
+            f"CREATE TABLE IF NOT EXISTS {DATABASE}.migrations"
+            " (name String, digest String, applied_at DateTime64(3, 'UTC'))"
+            " ENGINE = MergeTree ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+        )
+
+    def _apply(self, migrations: Mapping[str, str]) -> None:
+        for name, text in migrations.items():
+            for statement in _statements(text):
+                self._command(statement)
+            self._command(
+                "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
+                {"name": name, "digest": _digest(text)},
+            )
+
     def _fresh_migrations(self) -> dict[str, str]:
         """Name and text of those that are still to be applied."""
-        texts = {file.name: file.read_text("utf-8") for file in MIGRATIONS.iterdir() if file.name.endswith(".sql")}
-        listing = self._text(self._writer, "SELECT name, digest FROM catchment.migrations", {})
-        applied = dict(line.split("\t") for line in listing.splitlines())
+        texts = _migrations()
+        applied = self.schema()
         for name, digest in sorted(applied.items()):
             if name not in texts or digest != _digest(texts[name]):
                 raise StoreError(
@@ -194,6 +273,15 @@ class ClickHouseStore:
     @staticmethod
     def _text(client: Client, query: str, parameters: Mapping[str, Any]) -> str:
         return client.raw_query(query, parameters=dict(parameters), use_database=False).decode()
+
+
+def known_schema() -> dict[str, str]:
+    """The digest of each migration that this version has."""
+    return {name: _digest(text) for name, text in sorted(_migrations().items())}
+
+
+def _migrations() -> dict[str, str]:
+    return {file.name: file.read_text("utf-8") for file in MIGRATIONS.iterdir() if file.name.endswith(".sql")}
 
 
 def _statements(text: str) -> list[str]:
