@@ -7,6 +7,7 @@ read is deleted, and nothing that cannot be read holds up what can. The newest s
 that sequences never start over.
 """
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from catchment.log.disk import Disk, FileInfo
 from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
 from catchment.log.segment import (
+    VERSION,
     WRITER_PREFIX,
     Scan,
     holds_records,
@@ -24,6 +26,7 @@ from catchment.log.segment import (
     seal_of,
     segment_name,
     sequence_of,
+    version_of,
 )
 from catchment.settings import Log
 
@@ -32,8 +35,13 @@ TORN_ENDING = ".torn"  # the bytes of a torn group
 PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again before its unreadable blocks are given up
 BLOCK_BYTES = 4096
 _LEAST_READ_BYTES = 1024 * 1024
+_VERSION_BYTES = 64
 
 logger = logging.getLogger(__name__)
+
+
+class LaterFormat(OSError):
+    """A segment of a version that this one cannot read: its folder waits for one that can."""
 
 
 class SegmentReader:
@@ -50,6 +58,7 @@ class SegmentReader:
         self._findings: set[Path] = set()  # what was told already
         self._unwritten: dict[Path, bytes] = {}  # findings that go to the disk before the position passes them
         self._failing: dict[Path, float] = {}  # since when a segment cannot be read
+        self._readable: set[Path] = set()  # segments whose format is known
 
     def read(self, bytes_max: int) -> Batch | None:
         """See `LogReader.read`."""
@@ -141,6 +150,7 @@ class SegmentReader:
             offset = start.offset if sequence == start.sequence else 0
             while size < bytes_max:
                 try:
+                    self._require_format(path)
                     data, found = self._scan(path, offset, max(bytes_max - size, _LEAST_READ_BYTES))
                 except FileNotFoundError:
                     break  # a segment that its writer took back, before it held a group
@@ -161,6 +171,24 @@ class SegmentReader:
             if size >= bytes_max:
                 break
         return position, groups
+
+    def _require_format(self, path: Path) -> None:
+        """Raises `LaterFormat`; such a segment is neither read, nor stepped over, nor removed."""
+        if path in self._readable:
+            return
+        start = self._read(path, 0, _VERSION_BYTES)
+        version = version_of(start)
+        if version not in (None, VERSION):
+            reason = (
+                f"a later version of Catchment wrote it (its format is {version}, and this version reads {VERSION});"
+                " install that version: nothing behind it in this folder is loaded until then"
+            )
+            if path not in self._findings:
+                logger.error("log: %s: %s", path, reason)
+                self._findings.add(path)
+            raise LaterFormat(errno.EPROTONOSUPPORT, reason, str(path))
+        if version is not None or len(start) == _VERSION_BYTES:
+            self._readable.add(path)
 
     def _scan(self, path: Path, offset: int, bytes_max: int) -> tuple[bytes, Scan]:
         """Reads on until there is a whole group or the file ends."""
@@ -239,5 +267,6 @@ class SegmentReader:
                 young = hours > 0 and info.changed_at > time.time() - hours * 3600
                 if sequence < position.sequence and not young and info.name not in damaged:
                     self._disk.remove(folder / info.name)
+                    self._readable.discard(folder / info.name)
         except OSError as error:
             logger.warning("log: segments of %s that are loaded were not removed: %s", folder, error)

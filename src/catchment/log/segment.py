@@ -25,6 +25,7 @@ from typing import NamedTuple
 VERSION = 1
 WRITER_PREFIX = "edge-"
 _HEADER_START = b'{"segment":'
+_VERSION = re.compile(rb'\{"segment":\{"version":(\d{1,9})\D')
 _HEADER_BYTES_MAX = 256
 _COMMIT_MARK = b'\n{"commit":'
 _COMMIT = re.compile(rb'\n\{"commit":\{"bytes":(\d{1,19}),"crc32":(\d{1,10})\}\}\n')
@@ -120,6 +121,12 @@ def is_torn_group(tail: bytes, offset: int) -> bool:
 def holds_records(lines: bytes) -> bool:
     """Whether these are lines of a sender's, not a header or a seal."""
     return not lines.startswith(_HEADER_START) and seal_of(lines) is None
+
+
+def version_of(data: bytes) -> int | None:
+    """The version of the format, by the first bytes of a segment; None where they are no header."""
+    found = _VERSION.match(data)
+    return int(found[1]) if found else None
 
 
 def seal_of(lines: bytes) -> Seal | None:

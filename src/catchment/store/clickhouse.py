@@ -87,7 +87,10 @@ class ClickHouseStore:
     def __init__(self, path: Path, sql: Sql) -> None:
         self._path = path
         self._sql = sql
-        self._writer = self._open()
+        try:
+            self._writer = self._open()
+        except ClickHouseError as error:
+            raise StoreError(_message(error)) from error
         self._readers: SimpleQueue[Client] = SimpleQueue()
         self._reader_count = 0
 
