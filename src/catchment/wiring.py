@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from catchment import config, pseudonym
+from catchment.api.access import Access
 from catchment.api.app import core_app
+from catchment.api.shield import Hosts, Shield
 from catchment.dialects.batch import Batch
 from catchment.dialects.dialect import Dialect
 from catchment.dialects.moesif import Moesif
@@ -36,6 +38,7 @@ from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.store import Store
+from catchment.watch import FileWatch
 
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
@@ -43,6 +46,7 @@ RATES_FOLDER = "rates"
 CORE_LOCK = "core.lock"
 RELOAD_LOCK = "reload.lock"
 PARENT_PID = "CATCHMENT_PARENT_PID"
+RUN_HASH = "CATCHMENT_RUN_HASH"  # of the secret of this run, for the core
 _PARENT_CHECK_S = 0.5
 
 
@@ -112,11 +116,15 @@ def open_store(settings: Settings, data_dir: Path) -> Store:
     return store
 
 
-def core(settings: Settings, data_dir: Path) -> Starlette:
+def core(settings: Settings, data_dir: Path) -> ASGIApp:
     """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
     opened."""
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    return core_app(settings, data_dir, lambda: (store, log, Loader(log, store, settings.loader)), document())
+    watch = FileWatch(data_dir / config.FILE_NAME)
+    access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)
+    app = core_app(access, data_dir, lambda: (store, log, Loader(log, store, settings.loader)), document())
+    hosts = Hosts([*settings.console.hosts, settings.console.host])
+    return Shield(app, hosts, tls=bool(settings.ingest.tls_cert))
 
 
 def claim_core(data_dir: Path) -> bool:

@@ -15,6 +15,7 @@ from catchment import __version__, config, maintenance, processes
 from catchment.cli import asking, keys, log, rejections, report
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, WrongArguments
+from catchment.cli.token import token
 from catchment.store import queries
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe, serve
@@ -42,6 +43,7 @@ app.command(config_app)
 app.command(log.app)
 app.command(rejections.app)
 app.command(doctor)
+app.command(token)
 
 
 @app.command(name="serve")
@@ -86,10 +88,13 @@ def serve_command(
     config.keep_sound(data_dir)
     if first:
         errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
+    token = first.token if first else None
     if maintenance.state(data_dir):
         errors.print("Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow")
     return serve(
-        data_dir, settings, lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir)
+        data_dir,
+        settings,
+        lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir, token=token),
     )
 
 
@@ -107,7 +112,7 @@ def core_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
 
 @app.command(name="keys")
 def keys_command(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["table", "json"] = "table") -> int:
-    """Print the applications' keys and the console's token.
+    """Print the applications' keys.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ def keys_command(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["table
         report.print_json(found)
     else:
         report.print_keys(found)
-        report.print_token(found)
+        report.print_token_hint()
     return 0
 
 
