@@ -64,7 +64,7 @@ class Running:
         self.key: str = app["moesif"]["application_id"]
         self.api = httpx.Client(
             base_url=run["console"],
-            headers={"authorization": f"Bearer {app['console']['token']}"},
+            headers={"authorization": f"Bearer {run['secret']}"},
             timeout=60,
             trust_env=False,
         )

@@ -18,7 +18,9 @@ import tomlkit
 
 from catchment import config
 from catchment.supervisor import trust
+from catchment.tokens import new_token, token_hash
 
+TOKEN = new_token()
 EXAMPLES = Path(__file__).parent / "examples"
 APPS = 400
 VISIBLE_WITHIN_S = 20.0
@@ -34,6 +36,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
+        give_token(self.data_dir)
         command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(self.data_dir), *self._options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         run_file = self.data_dir / "run.json"
@@ -45,7 +48,6 @@ class Server:
         self.keys = {
             app["app"]: app for app in json.loads(catchment("keys", "--format", "json", data_dir=self.data_dir))
         }
-        token = self.keys["default"]["console"]["token"]
         tls = run["tls_cert"]
         self.http = httpx.Client(verify=trust(tls), trust_env=False, timeout=30)
         self.api = httpx.Client(
@@ -53,7 +55,7 @@ class Server:
             verify=trust(tls),
             trust_env=False,
             timeout=60,
-            headers={"authorization": f"Bearer {token}"},
+            headers={"authorization": f"Bearer {TOKEN}"},
         )
 
     def parts(self, name: str) -> list[int]:
@@ -160,15 +162,25 @@ def write_apps(data_dir: Path, names: list[str]) -> None:
     """A first configuration with an application, and keys, for each name."""
     document: Any = None
     for name in names:
-        fresh: Any = tomlkit.parse(config.first_file())
+        fresh: Any = tomlkit.parse(config.first_file(token_hash(TOKEN)))
         app = fresh["apps"]["default"]
         app["moloco"]["platforms"] = {f"PLATFORM_{name.upper()}": next(iter(app["moloco"]["platforms"].values()))}
         if document is None:
             document = fresh
         document["apps"][name] = app
     document["limits"] = {"unauthenticated_per_minute_max": 1_000_000, "rejections_per_minute_max": 1_000_000}
+    document["console"]["failed_logins_per_minute_max"] = 1_000_000
     data_dir.mkdir(parents=True, exist_ok=True)
     (data_dir / config.FILE_NAME).write_text(tomlkit.dumps(document))
+    (data_dir / config.FILE_NAME).chmod(0o600)
+
+
+def give_token(data_dir: Path) -> None:
+    """A first configuration whose console has the token `TOKEN`, where there is none yet."""
+    file = data_dir / config.FILE_NAME
+    if not file.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file.write_text(config.first_file(token_hash(TOKEN)))
 
 
 @pytest.fixture(scope="session")

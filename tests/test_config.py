@@ -15,12 +15,14 @@ import trustme
 from catchment import config
 from catchment.cli.commands import run
 from catchment.config import ConfigError, ensure_file, first_file, load
+from catchment.tokens import new_token, token_hash
 from tests.conftest import catchment
 
-SECRET = "topsecret-0123456789"
+SECRET = "topsecret-0123456789-0123456789-abc"
+TOKEN = "console-token-0123456789-0123456789"
 NEW_YEAR = "2027-01-01T00:00:00Z"
 SOUND: dict[str, Any] = {
-    "console": {"token": "console-token"},
+    "console": {"token": TOKEN},
     "privacy": {"hash_key": "hash-key"},
     "apps": {
         "shop": {
@@ -77,13 +79,16 @@ def texts(value: Any) -> Iterator[str]:
 class TestFirstFile:
     def test_is_for_its_owner_only_and_sound(self, tmp_path: Path) -> None:
         data_dir = tmp_path / "deep" / "data"
-        assert ensure_file(data_dir)
+        first = ensure_file(data_dir)
+        assert first
         assert stat.S_IMODE((data_dir / config.FILE_NAME).stat().st_mode) == 0o600
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
         assert [path.name for path in data_dir.iterdir()] == [config.FILE_NAME]
         settings = load(data_dir)
         assert list(settings.apps) == ["default"]
-        assert len(settings.console.token) > 32
+        assert settings.console.token is None
+        assert settings.console.kept_hash == token_hash(first.token or "")
+        assert len(first.token or "") == len("console-") + 43  # 256 bits
 
     def test_is_not_written_over(self, tmp_path: Path) -> None:
         file = write(tmp_path, "a = 1")
@@ -91,7 +96,7 @@ class TestFirstFile:
         assert file.read_text() == "a = 1"
 
     def test_has_other_secrets_each_time(self) -> None:
-        first, second = (set(texts(tomllib.loads(first_file()))) for _ in range(2))
+        first, second = (set(texts(tomllib.loads(first_file(token_hash(new_token()))))) for _ in range(2))
         assert len(first) == 8
         assert first.isdisjoint(second)
 
@@ -119,8 +124,28 @@ class TestMistakes:
             ({"sql__seconds_max": 0}, "sql.seconds_max: found 0; it must be more than 0"),
             ({"sql__seconds_max": "long"}, "sql.seconds_max: found 'long'; it must be a number"),
             ({"privacy__credentials": "none"}, "privacy.credentials: found 'none'; it must be 'hash' or 'plain'"),
-            ({"console__token": None}, "console.token: missing; it must be given"),
-            ({"console": None}, "console: missing; it must be given"),
+            (
+                {"console__token": None},
+                "console: token_hash is missing; `catchment token` makes a token and writes its hash",
+            ),
+            ({"console": None}, "console: missing; `catchment token` makes a token and writes its hash"),
+            (
+                {"console__token_hash": "0" * 64},
+                "console: token and token_hash are both given; keep one of them, in the file or the environment",
+            ),
+            (
+                {"console": {"token_hash": "0" * 63}},
+                "console.token_hash: found a text of 63 characters; it must be 64 hexadecimal digits, as"
+                " `catchment token` writes them",
+            ),
+            (
+                {"console__token": "x" * 31},
+                "console.token: found a text of 31 characters; it must have 32 or more characters",
+            ),
+            (
+                {"console__hosts": ["http://x"]},
+                "console.hosts.0: found 'http://x'; it must be a name, like catchment.example.com",
+            ),
             ({"apps": {}}, "apps: found an empty table; it must have at least 1 entry"),
             (
                 {"apps__billing__moesif__application_ids": []},
@@ -326,7 +351,9 @@ class TestEnvironment:
         assert settings.apps["Partner"].moloco
         assert settings.apps["Partner"].moloco.platforms == {"Web": ["key"]}
 
-    @pytest.mark.parametrize("token", ["12345", "1e5", "null", "true", '"quoted"', "[a", "{a}", "a=b"])
+    @pytest.mark.parametrize(
+        "token", [text * 32 for text in ("1", "1e5", "null", "true", '"quoted"', "[a", "{a}", "a=b")]
+    )
     def test_takes_a_text_as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
         monkeypatch.setenv("CATCHMENT_CONSOLE__TOKEN", token)
         assert load(tmp_path).console.token == token
@@ -348,7 +375,7 @@ class TestEnvironment:
             (
                 "APPS__SHOP__MOESIF__APPLICATION_IDS",
                 SECRET,
-                "apps.shop.moesif.application_ids: found a text of 20 characters from {}; "
+                "apps.shop.moesif.application_ids: found a text of 35 characters from {}; "
                 'it must be a list, like ["a", "b"]',
             ),
         ],

@@ -6,6 +6,7 @@ And the console's API, as anybody may call it: rightly or wrongly.
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,9 +20,11 @@ from typing import Any
 
 import httpx
 import pytest
+import tomlkit
 import trustme
 
-from tests.conftest import AppOf, Server, catchment, until
+from catchment.tokens import token_hash
+from tests.conftest import TOKEN, AppOf, Server, catchment, until
 
 WITHIN_S = 30.0
 CLIENTS = 8
@@ -114,8 +117,13 @@ def test_what_serve_prints_works_as_pasted(tmp_path: Path, certificate: tuple[st
         assert run["ingest"].startswith(f"{scheme}://127.0.0.1:")
         assert shown.errors == f"Wrote {data_dir / 'catchment.toml'} with fresh secrets.\n"
         [keys] = json.loads(catchment("keys", "--format", "json", data_dir=data_dir))
-        for text in (run["ingest"], run["console"], keys["console"]["token"]):
-            assert text in shown.printed
+        assert all(text in shown.printed for text in (run["ingest"], run["console"]))
+        [token] = re.findall(r"console-\S{43}", shown.printed)
+        kept = tomlkit.parse((data_dir / "catchment.toml").read_text()).unwrap()["console"]
+        assert kept == {"token_hash": token_hash(token)}
+        with httpx.Client(verify=False) as http:
+            headers = {"authorization": f"Bearer {token}"}
+            assert http.get(run["console"] + "/api/status", headers=headers).status_code == 200
         assert all(key in shown.printed for vendor in VENDORS for key in keys[vendor].values())
 
         *curls, ask = [block for block in shown.printed.split("\n\n") if block.startswith(("curl ", sys.executable))]
@@ -386,16 +394,14 @@ class TestApi:
     def test_without_the_token_everything_is_refused(
         self, server: Server, method: str, path: str, authorization: str
     ) -> None:
-        token = server.keys["default"]["console"]["token"]
-        headers = [(b"authorization", authorization.format(token=token).encode())]
+        headers = [(b"authorization", authorization.format(token=TOKEN).encode())]
         answer = server.http.request(method, server.console + path, headers=headers, json={"query": "SELECT 1"})
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
-        assert "`catchment keys` prints the token" in answer.json()["error"]
+        assert "`catchment token` makes another" in answer.json()["error"]
 
     def test_the_token_is_taken_in_any_case_of_its_scheme(self, server: Server) -> None:
-        token = server.keys["default"]["console"]["token"]
-        headers = {"authorization": f"bearer {token}"}
+        headers = {"authorization": f"bearer {TOKEN}"}
         answer = server.http.post(server.console + "/api/sql", headers=headers, json={"query": "SELECT 1 AS one"})
         assert answer.json() == {"columns": [{"name": "one", "type": "UInt8"}], "rows": [{"one": 1}]}
         assert answer.headers["cache-control"] == "no-store"

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import secrets
-import ssl
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,19 @@ import maxminddb
 import tomlkit
 from pydantic import ValidationError
 
-from catchment.settings import CONDITION_PATH, HEADER_NAME, HEADER_VALUE, SAMPLED_PATH, VARIABLE_NAME, Section, Settings
+from catchment import certificate
+from catchment.settings import (
+    CONDITION_PATH,
+    HEADER_NAME,
+    HEADER_VALUE,
+    HOST_NAME,
+    SAMPLED_PATH,
+    SHA256_HEX,
+    VARIABLE_NAME,
+    Section,
+    Settings,
+)
+from catchment.tokens import new_token, token_hash
 
 FILE_NAME = "catchment.toml"
 SOUND_NAME = "catchment.toml.sound"  # what the server took last
@@ -32,7 +43,7 @@ RESTORING_NAME = "restore.partial"  # the folder in which `catchment restore` bu
 ENV_PREFIX = "CATCHMENT_"
 ENV_DELIMITER = "__"
 SECRETS = frozenset(
-    {"token", "hash_key", "application_ids", "rest_api_keys", "live", "dev", "sdk", "platforms", "expiring_keys"}
+    """token token_hash hash_key application_ids rest_api_keys live dev sdk platforms expiring_keys""".split()
 )
 SHOWN_CHARS_MAX = 80
 _ROUNDS_MAX = 4
@@ -52,7 +63,7 @@ _ALLOWED = {
     "bool_type": "it must be true or false",
     "bool_parsing": "it must be true or false",
     "string_type": "it must be a text",
-    "string_too_short": "it must not be empty",
+    "string_too_short": "it must have {min_length} or more characters",
     "string_too_long": "it must have {max_length} characters or less",
     "list_type": 'it must be a list, like ["a", "b"]',
     "too_short": "it must have at least {min_length} entry",
@@ -73,7 +84,12 @@ _ALLOWED_BY_PATTERN = {
     CONDITION_PATH: "it must be a place in a call, like request.verb, request.body.x or response.status",
     SAMPLED_PATH: "it must be request.verb, request.route, request.ip_address or response.status",
     VARIABLE_NAME: "it must be without braces and |",
+    HOST_NAME: "it must be a name, like catchment.example.com",
+    SHA256_HEX: "it must be 64 hexadecimal digits, as `catchment token` writes them",
+    r"^[!-~]+$": "it must be plain ASCII without spaces",
 }
+
+_TOKEN_PATHS = frozenset({("console", "token"), ("console", "token_hash")})
 
 Location = tuple[str | int, ...]
 logger = logging.getLogger(__name__)
@@ -87,6 +103,13 @@ class ConfigError(Exception):
         many = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         self.summary = f"{origin}: {many}"
         super().__init__(self.summary + "\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+class First(NamedTuple):
+    """A first file was written. `token` is the console's, of which the file has the hash; None where the environment
+    gives one."""
+
+    token: str | None
 
 
 class _Given(NamedTuple):
@@ -157,32 +180,39 @@ def keep_sound(data_dir: Path) -> None:
         logger.warning("%s cannot be kept: %s", data_dir / SOUND_NAME, error.strerror)
 
 
-def ensure_file(data_dir: Path) -> bool:
-    """Writes the first `catchment.toml`, readable by the owner only; True if it wrote one. Raises `ConfigError`."""
+def ensure_file(data_dir: Path) -> First | None:
+    """Writes the first `catchment.toml`, readable by the owner only, where there is none. Raises `ConfigError`."""
     path = data_dir / FILE_NAME
     _refuse_unfinished(data_dir)
+    token = None if token_variable() else new_token()
     try:
         if path.exists():
-            return False
+            return None
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=data_dir, prefix=FILE_NAME)  # created with mode 0600
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(first_file())
+            file.write(first_file(token_hash(token) if token else None))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
     except OSError as error:
         hint = f"{FILE_NAME} cannot be written: {error.strerror}; choose another --data-dir"
         raise ConfigError(str(data_dir), [hint]) from None
-    return True
+    return First(token)
 
 
-def first_file() -> str:
-    """A configuration with one application and fresh secrets."""
+def token_variable() -> str | None:
+    """The variable of the environment that gives the console's token or its hash, if one does."""
+    return next((given.origin for given in _environment(os.environ) if given.path in _TOKEN_PATHS), None)
+
+
+def first_file(console_token_hash: str | None = None) -> str:
+    """A configuration with one application and fresh secrets. Without a hash, its token is to be given elsewhere."""
     document = tomlkit.document()
     document.add(tomlkit.comment("Catchment. Every setting, with its default: docs/configuration.md"))
-    document.add(tomlkit.comment("Whoever reads this file can send events and read them: keep it to yourself."))
-    document["console"] = {"token": "console-" + secrets.token_urlsafe(32)}
+    document.add(tomlkit.comment("Whoever reads this file can send events: keep it to yourself."))
+    if console_token_hash:
+        document["console"] = {"token_hash": console_token_hash}
     document["privacy"] = {"hash_key": secrets.token_urlsafe(32)}
     document["apps"] = {
         "default": {
@@ -296,7 +326,9 @@ def _without(tree: dict[str, Any], locations: list[Location]) -> dict[str, Any]:
             place = place.get(part) if isinstance(place, dict) else None
         if isinstance(place, dict):
             place.pop(str(last), None)
-    whole = tomllib.loads(first_file())
+    whole = tomllib.loads(first_file(token_hash("")))
+    if any((name, part) in _TOKEN_PATHS for name, table in rest.items() if isinstance(table, dict) for part in table):
+        del whole["console"]  # there is one, and there must not be two
     sound = [given for given in _leaves((), rest, "") if given.value != {}]
     if any(given.path[0] == "apps" for given in sound):
         del whole["apps"]
@@ -315,17 +347,30 @@ def _problem(detail: Any, origins: Mapping[Location, str]) -> str:
         message = detail["msg"].removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(str(location[-1]), _NAMES, 1)
+        close = [
+            match
+            for names in (_names_beside(location), _NAMES)
+            for match in difflib.get_close_matches(str(location[-1]), names, 1)
+        ]
         return f"{key}: there is no such setting{where}" + (f"; did you mean {close[0]}?" if close else "")
     if kind == "missing":
-        return f"{key}: missing; {_ALLOWED[kind]}"
+        hint = "`catchment token` makes a token and writes its hash" if key == "console" else _ALLOWED[kind]
+        return f"{key}: missing; {hint}"
     shown = _kind(found) if kind in ("model_type", "dict_type") or _is_secret(location) else _shown(found)
     return f"{key}: found {shown}{where}; {_allowed(kind, detail)}"
+
+
+def _names_beside(location: Location) -> list[str]:
+    """The settings of the section that the location is in."""
+    section = Settings.model_fields[str(location[0])].annotation if location[0] in Settings.model_fields else None
+    return sorted(section.model_fields) if isinstance(section, type) and issubclass(section, Section) else []
 
 
 def _allowed(kind: str, detail: Any) -> str:
     bounds = detail.get("ctx", {})
     known = _ALLOWED_BY_PATTERN.get(bounds.get("pattern")) or _ALLOWED.get(kind)
+    if kind == "string_too_short" and bounds["min_length"] == 1:
+        known = "it must not be empty"
     shown = {name: f"{bound:.12g}" if isinstance(bound, float) else bound for name, bound in bounds.items()}
     return known.format(**shown) if known else detail["msg"].lower()
 
@@ -389,21 +434,11 @@ def _is_network(text: str) -> bool:
 
 
 def _unusable_certificate(cert: str, key: str) -> list[str]:
-    problems = []
-    for name, file in (("tls_cert", cert), ("tls_key", key)):
-        try:
-            Path(file).read_bytes()
-        except OSError as error:
-            problems.append(f"ingest.{name}: found {_shown(file)}; it cannot be read: {error.strerror}")
-    if not problems:
-        try:
-            # An empty password, so that a key that wants one is refused instead of asked for.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-        except ssl.SSLError as error:
-            reason = (error.reason or "not PEM").replace("_", " ").lower()
-            allowed = "it must be a certificate in PEM whose key is tls_key, without a password"
-            problems.append(f"ingest.tls_cert: found {_shown(cert)}; {allowed}: {reason}")
-    return problems
+    given = {"tls_cert": cert, "tls_key": key}
+    return [
+        f"ingest.{fault.setting}: found {_shown(given[fault.setting])}; {fault.reason}"
+        for fault in certificate.faults(Path(cert), Path(key))
+    ]
 
 
 def _unusable_database(tree: dict[str, Any]) -> list[str]:

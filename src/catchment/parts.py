@@ -8,6 +8,7 @@ import signal
 import threading
 
 PARENT_PID = "CATCHMENT_PARENT_PID"
+RUN_HASH = "CATCHMENT_RUN_HASH"  # of the secret of this run, for the core
 DRAIN_S = 20  # for the requests under way when the edge is to stop
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
 _PARENT_CHECK_S = 0.5

@@ -5,16 +5,22 @@ It logs through the root logger, to standard error: what `serve` prints for a pe
 
 import math
 import signal
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from catchment import wiring
+from catchment.api.shield import StrictProtocol
+from catchment.certificate import serving_context
 from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
+from catchment.watch import LOOK_S, FileWatch
 
 CLAIM_WITHIN_S = 20.0
 _POLL_S = 0.1
@@ -30,23 +36,42 @@ def run_core(data_dir: Path, settings: Settings) -> int:
         app = wiring.core(settings, data_dir)
     except StoreError as error:
         raise SystemExit(f"the store fails: {error}") from None
+    kept = Path(settings.ingest.tls_cert) if settings.ingest.tls_cert else None
+    context = serving_context(kept) if kept else None
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.console.host,
             port=settings.console.port,
             loop="uvloop",
+            http=StrictProtocol,
+            ws="none",
             log_level="warning",
             log_config=None,
             access_log=False,
-            ssl_certfile=settings.ingest.tls_cert,
-            ssl_keyfile=settings.ingest.tls_key,
+            ssl_context_factory=(lambda _, __: context) if context else None,
             timeout_graceful_shutdown=DRAIN_S + math.ceil(settings.sql.seconds_max),
             server_header=False,
+            proxy_headers=False,  # or whoever sends X-Forwarded-For would choose under which address it fails to log in
         )
     )
+    if kept and context:
+        _follow(kept, partial(context.load_cert_chain, kept))
     server.run()
     return 0 if server.started else 1
+
+
+def _follow(kept: Path, take: Callable[[], None]) -> None:
+    """Calls `take` from a thread whenever the certificate has become another one."""
+
+    def look() -> None:
+        while True:
+            time.sleep(LOOK_S)
+            if files.changed():
+                take()
+
+    files = FileWatch(kept)
+    threading.Thread(target=look, name="certificate-watch", daemon=True).start()
 
 
 def _claim(data_dir: Path) -> None:

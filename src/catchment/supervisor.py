@@ -3,8 +3,9 @@
 The edge stops first, so that no request is cut off, then the core, which loads what is left in the log. A part that
 dies is started again: the log carries over what it had accepted. The supervisor itself touches no event.
 
-What stands in `run.json` is where a running server listens; one that is there before the start was left by a server
-that was killed, whose parts may need a moment to notice and end.
+What stands in `run.json` is where a running server listens, and the secret of this run, by which commands on this
+machine open the console's port; one that is there before the start was left by a server that was killed, whose parts
+may need a moment to notice and end.
 """
 
 import errno
@@ -25,10 +26,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from catchment.certificate import FILE_NAME as TLS_NAME
+from catchment.certificate import Certificate, UnusableCertificate
 from catchment.errors import Cannot
 from catchment.log.disk import LocalDisk
-from catchment.parts import DRAIN_S, PARENT_PID, let_the_edge_go_first
+from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, let_the_edge_go_first
 from catchment.settings import Settings
+from catchment.tokens import new_token, token_hash
+from catchment.watch import LOOK_S
 
 LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
@@ -113,18 +118,23 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     addresses = _addresses(settings, patience_s=_ORPHANS_END_WITHIN_S if _forget_run(data_dir) else 0)
-    environment = _environment(settings, addresses)
+    secret = new_token()
+    certificate, tls = _certificate(settings, data_dir)
+    environment = _environment(settings, addresses, tls, run_hash=token_hash(secret))
     parts = [_start_part(name, data_dir, environment) for name in ("edge", "core")]
     try:
-        tls = _absolute(settings.ingest.tls_cert)
         urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
         _await_ready(parts, urls, tls, stop=stop)
         if not stop.is_set():
-            _write_run_file(data_dir, urls, tls)
+            _write_run_file(data_dir, urls, tls, secret)
             announce(urls["ingest"], urls["console"])
+        look_at = 0.0
         while not stop.wait(_POLL_S):
             for part in parts:
                 part.revive()
+            if certificate and time.monotonic() >= look_at:
+                certificate.look()
+                look_at = time.monotonic() + LOOK_S
         logger.info("stopping: finishing requests, then loading what is left in the log")
     finally:
         within_s = STOP_WITHIN_S | {"core": STOP_WITHIN_S["core"] + settings.sql.seconds_max}
@@ -135,7 +145,8 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:
-    """The addresses of the server that holds `data_dir` (`ingest`, `console`, `pid`, `tls_cert`), or None."""
+    """The addresses of the server that holds `data_dir` (`ingest`, `console`, `pid`, `tls_cert`) and the `secret` that
+    opens its console's port, or None."""
     try:
         lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
     except FileNotFoundError:
@@ -232,23 +243,38 @@ def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def _absolute(file: str | None) -> str | None:
-    return str(Path(file).resolve()) if file else None
+def _certificate(settings: Settings, data_dir: Path) -> tuple[Certificate | None, str | None]:
+    """The pair to watch, and the copy that the parts serve; a copy that is not used any more is removed."""
+    cert, key, kept = settings.ingest.tls_cert, settings.ingest.tls_key, data_dir / TLS_NAME
+    if not (cert and key):
+        LocalDisk().remove(kept)
+        return None, None
+    certificate = Certificate(Path(cert).resolve(), Path(key).resolve(), kept)
+    try:
+        certificate.take()
+    except UnusableCertificate as error:
+        raise CannotServe(f"ingest.{error.setting}: {error.reason}") from None
+    return certificate, str(kept.resolve())
 
 
-def _environment(settings: Settings, addresses: dict[str, tuple[str, int]]) -> dict[str, str]:
+def _environment(
+    settings: Settings, addresses: dict[str, tuple[str, int]], tls: str | None, *, run_hash: str
+) -> dict[str, str]:
     """What the parts must know beyond the file: the values that the command line gave."""
+    console = settings.console
     given: dict[str, object] = {
         PARENT_PID: os.getpid(),
+        RUN_HASH: run_hash,
         "CATCHMENT_INGEST__HOST": addresses["ingest"][0],
         "CATCHMENT_INGEST__PORT": addresses["ingest"][1],
         "CATCHMENT_INGEST__WORKERS": settings.ingest.workers,
         "CATCHMENT_CONSOLE__HOST": addresses["console"][0],
         "CATCHMENT_CONSOLE__PORT": addresses["console"][1],
     }
-    if settings.ingest.tls_cert:
-        given["CATCHMENT_INGEST__TLS_CERT"] = settings.ingest.tls_cert
-        given["CATCHMENT_INGEST__TLS_KEY"] = settings.ingest.tls_key
+    if ":" not in console.host:  # the part only learns its address
+        given["CATCHMENT_CONSOLE__HOSTS"] = json.dumps([*console.hosts, console.host])
+    if tls:
+        given["CATCHMENT_INGEST__TLS_CERT"] = given["CATCHMENT_INGEST__TLS_KEY"] = tls
     return os.environ | {name: str(value) for name, value in given.items()}
 
 
@@ -292,6 +318,6 @@ def _why_not_ready(url: str, tls_cert: str | None) -> str | None:
     return None if status == http.client.OK else f"HTTP {status}"
 
 
-def _write_run_file(data_dir: Path, urls: dict[str, str], tls_cert: str | None) -> None:
-    run = {**urls, "pid": os.getpid(), "tls_cert": tls_cert}
+def _write_run_file(data_dir: Path, urls: dict[str, str], tls_cert: str | None, secret: str) -> None:
+    run = {**urls, "pid": os.getpid(), "tls_cert": tls_cert, "secret": secret}
     LocalDisk().replace(data_dir / RUN_NAME, json.dumps(run).encode())

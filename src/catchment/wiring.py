@@ -3,13 +3,16 @@
 The edge's half is in `edge_wiring`, which imports nothing of the core.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from catchment import config
+from catchment.api.access import Access
 from catchment.api.app import core_app
+from catchment.api.shield import Hosts, Shield
 from catchment.backup import snapshot
 from catchment.backup.snapshot import Snapshot
 from catchment.edge.agents import agent_parser
@@ -21,9 +24,11 @@ from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader
 from catchment.log.reader import SegmentReader
 from catchment.openapi import document
+from catchment.parts import RUN_HASH
 from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
+from catchment.watch import FileWatch
 
 __all__ = [
     "LOG_FOLDER",
@@ -61,14 +66,18 @@ def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
     return store
 
 
-def core(settings: Settings, data_dir: Path) -> Starlette:
+def core(settings: Settings, data_dir: Path) -> ASGIApp:
     """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
     opened."""
     snapshot.clear_stale(data_dir)
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
     loader = Loader(log, store, settings.loader)
     take = partial(snapshot.take, store, loader, data_dir)
-    return core_app(settings, data_dir, lambda: (store, log, loader), document(), take)
+    watch = FileWatch(data_dir / config.FILE_NAME)
+    access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)
+    app = core_app(access, data_dir, lambda: (store, log, loader), document(), take)
+    hosts = Hosts([*settings.console.hosts, settings.console.host])
+    return Shield(app, hosts, tls=bool(settings.ingest.tls_cert))
 
 
 def open_as_it_is(data_dir: Path) -> tuple[ClickHouseStore, LogReader, Loader]:

@@ -158,7 +158,7 @@ class TestTags:
 
 def problems(folder: Path, **moesif_settings: Any) -> list[str]:
     tree = {
-        "console": {"token": "t"},
+        "console": {"token": "t" * 32},
         "privacy": {"hash_key": "k"},
         "apps": {"shop": {"moesif": {"application_ids": ["a"], **moesif_settings}}},
     }

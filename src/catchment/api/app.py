@@ -1,11 +1,10 @@
 """The core's HTTP application. It knows the store, the log's backlog and the loader's progress, and no vendor.
 
-Every path but the health checks and `/openapi.json` wants `Authorization: Bearer` with the console's token. Errors are
-`{"error": "what to change"}`.
+Every path but the health checks and `/openapi.json` wants `Authorization: Bearer` with the console's token (`access`);
+what every call and every answer has in common is in `shield`. Errors are `{"error": "what to change"}`.
 """
 
 import asyncio
-import hmac
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,18 +21,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from catchment.api.access import Access, NotAllowed
 from catchment.api.hold import TakeSnapshot, hold
 from catchment.api.metrics import CONTENT_TYPE, Metrics
 from catchment.api.overview import overview
+from catchment.api.shield import STRICT_HEADERS
 from catchment.loader import Loader
 from catchment.log.log import LogReader
-from catchment.settings import Settings
 from catchment.store import queries
 from catchment.store.store import QueryError, Store
+from catchment.watch import LOOK_S
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
-STRICT_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -65,7 +65,7 @@ class _Core:
 
 
 def core_app(
-    settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any], take_snapshot: TakeSnapshot
+    access: Access, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any], take_snapshot: TakeSnapshot
 ) -> Starlette:
     """The application; `open_core` is called when it starts. `openapi` describes the other port."""
 
@@ -76,9 +76,11 @@ def core_app(
         thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
         thread.start()
         app.state.core = core
+        looking = asyncio.create_task(_look(access))
         try:
             yield
         finally:
+            looking.cancel()
             stop.set()
             await asyncio.to_thread(thread.join)
             core.log.close()
@@ -112,7 +114,7 @@ def core_app(
     async def describe(_: Request) -> Response:
         return _json(openapi)
 
-    guard = _guard(settings.console.token)
+    guard = _guard(access)
     return Starlette(
         lifespan=lifespan,
         routes=[
@@ -129,16 +131,21 @@ def core_app(
     )
 
 
-def _guard(token: str) -> Callable[[Handler], Handler]:
-    """Lets only the bearer of the token through, and turns the asker's mistakes into 4xx."""
-    expected = token.encode()
+async def _look(access: Access) -> None:
+    while True:
+        await asyncio.sleep(LOOK_S)
+        await run_in_threadpool(access.look)
+
+
+def _guard(access: Access) -> Callable[[Handler], Handler]:
+    """Lets only those through who may ask, and turns the asker's mistakes into 4xx."""
 
     def guard(handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
-                hint = "send `Authorization: Bearer TOKEN`; `catchment keys` prints the token"
-                return _json({"error": hint}, 401, {"www-authenticate": "Bearer"})
+            try:
+                access.check(request.headers.get("authorization"), request.client.host if request.client else "")
+            except NotAllowed as refused:
+                return _not_allowed(refused)
             try:
                 return await handler(request)
             except QueryError as error:
@@ -155,6 +162,14 @@ def _guard(token: str) -> Callable[[Handler], Handler]:
         return guarded
 
     return guard
+
+
+def _not_allowed(refused: NotAllowed) -> Response:
+    if refused.wait_s:
+        reason = f"too many wrong tokens from this address; try again in {refused.wait_s} s"
+        return _json({"error": reason}, 429, {"retry-after": str(refused.wait_s)})
+    hint = "send `Authorization: Bearer TOKEN`, as the first start printed it; `catchment token` makes another"
+    return _json({"error": hint}, 401, {"www-authenticate": "Bearer"})
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
@@ -189,5 +204,5 @@ def _json(value: object, status: int = 200, headers: dict[str, str] | None = Non
         msgspec.json.encode(value),
         status_code=status,
         media_type="application/json",
-        headers=STRICT_HEADERS | (headers or {}),
+        headers={**STRICT_HEADERS, **(headers or {})},
     )

@@ -42,7 +42,7 @@ class _RunningCore:
         self._data_dir = data_dir
         self._client = httpx.Client(
             base_url=run["console"],
-            headers={"authorization": f"Bearer {settings.console.token}"},
+            headers={"authorization": f"Bearer {run.get('secret', '')}"},
             verify=trust(run["tls_cert"]),
             timeout=settings.sql.seconds_max + 10,
             trust_env=False,
@@ -188,8 +188,7 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
         answer = {"error": f"{response.url} answered HTTP {response.status_code}, and not in JSON"}
     if response.status_code == httpx.codes.UNAUTHORIZED:
         raise CannotAsk(
-            "the server does not take the console's token of catchment.toml: it was changed since the server started;"
-            " restart the server, or put the earlier token back"
+            "the server does not know the secret of run.json in the data dir: it was started again just now; try again"
         )
     if not response.is_success or "error" in answer:
         raise CannotAsk(answer.get("error", f"HTTP {response.status_code}"))

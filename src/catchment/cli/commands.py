@@ -8,6 +8,7 @@ from catchment import config, maintenance
 from catchment.cli import asking, backup, core_part, edge_part, keys, log, rejections, report, serving, terminal
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
+from catchment.cli.token import token
 from catchment.store import queries
 
 # A query may begin with a comment: `-- like this`.
@@ -24,11 +25,12 @@ app.command(backup.restore)
 app.command(serving.serve_command, name="serve")
 app.command(edge_part.edge_command, name="edge", show=False)
 app.command(core_part.core_command, name="core", show=False)
+app.command(token)
 
 
 @app.command(name="keys")
 def keys_command(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["table", "json"] = "table") -> int:
-    """Print the applications' keys and the console's token.
+    """Print the applications' keys.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def keys_command(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["table
         report.print_json(found)
     else:
         report.print_keys(found)
-        report.print_token(found)
+        report.print_token_hint()
     return 0
 
 

@@ -1,4 +1,5 @@
-"""The keys of each application, as `catchment keys` prints them."""
+"""The keys of each application, as `catchment keys` prints them. The console's token is not among them: only its hash
+is kept."""
 
 from typing import Any
 
@@ -13,7 +14,6 @@ def of_apps(settings: Settings) -> list[dict[str, Any]]:
             "moesif": _moesif(app),
             "batch": _batch(app),
             "moloco": _moloco(app),
-            "console": {"token": settings.console.token},
         }
         for name, app in settings.apps.items()
     ]

@@ -41,14 +41,18 @@ class _Console(Console):
 console = _Console()
 
 
-def welcome(settings: Settings, ingest_url: str, console_url: str, data_dir: Path) -> None:
-    """What `serve` prints: addresses, keys, and one call per vendor to paste."""
+def welcome(settings: Settings, ingest_url: str, console_url: str, data_dir: Path, *, token: str | None = None) -> None:
+    """What `serve` prints: addresses, keys, and one call per vendor to paste. `token` is the console's, if it was made
+    just now: it is told nowhere else."""
     found = keys.of_apps(settings)
     console.print()
     console.print(Text("Catchment is running.", "bold"), "Ctrl-C stops it; nothing accepted is lost.")
     console.print()
     console.print(f"  ingest   {ingest_url}")
-    console.print(f"  console  {console_url}   token {settings.console.token}")
+    console.print(f"  console  {console_url}")
+    if token:
+        console.print(f"  token    {token}")
+        console.print("           for the console, told only this once; `catchment token` makes another")
     console.print(f"  data     {data_dir}")
     console.print()
     print_keys(found)
@@ -112,10 +116,10 @@ def print_keys(found: list[dict[str, Any]]) -> None:
     console.print()
 
 
-def print_token(found: list[dict[str, Any]]) -> None:
-    """The console's token, below the keys."""
+def print_token_hint() -> None:
+    """Where the console's token is, below the keys."""
     console.print(Text("  console", "bold"))
-    console.print(f"    {'token':<23}{found[0]['console']['token']}")
+    console.print("    only the hash of its token is kept; `catchment token` makes another one")
     console.print()
 
 

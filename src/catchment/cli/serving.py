@@ -52,12 +52,15 @@ def serve_command(
     config.keep_sound(data_dir)
     if first:
         terminal.errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
+    token = first.token if first else None
     if maintenance.state(data_dir):
         terminal.errors.print(
             "Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow"
         )
     return serve(
-        data_dir, settings, lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir)
+        data_dir,
+        settings,
+        lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir, token=token),
     )
 
 

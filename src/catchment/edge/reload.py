@@ -20,11 +20,10 @@ from typing import Any
 
 from catchment.config import ConfigError
 from catchment.settings import Settings
+from catchment.watch import LOOK_S, Stamp, stamp
 
-LOOK_S = 1.0
-RELOADED = frozenset({"apps", "limits", "privacy", "ingest.trusted_proxies"})
-
-Stamp = tuple[int, ...] | None
+# The console takes its token by itself (api/access.py).
+RELOADED = frozenset({"apps", "limits", "privacy", "ingest.trusted_proxies", "console.token", "console.token_hash"})
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class SettingsWatch:
         Where it cannot be taken they are those that the process was given: a worker that is started again while
         somebody edits the file must not stay away.
         """
-        self._loaded = self._seen = _stamp(self._path)
+        self._loaded = self._seen = stamp(self._path)
         try:
             self.settings = self._load()
             self._tables = _tables(self._path)
@@ -70,12 +69,12 @@ class SettingsWatch:
 
     async def look(self, adopt: Callable[[Settings], None]) -> None:
         """One look: loads the file if it has changed and is left alone since."""
-        stamp = _stamp(self._path)
-        settled = stamp == self._seen
-        self._seen = stamp
-        if stamp == self._loaded or not settled:
+        found = stamp(self._path)
+        settled = found == self._seen
+        self._seen = found
+        if found == self._loaded or not settled:
             return
-        self._loaded = stamp
+        self._loaded = found
         try:
             settings = await asyncio.to_thread(self._load)
         except ConfigError as error:
@@ -103,15 +102,6 @@ class SettingsWatch:
 
     def _tell(self, level: int, what: str, *values: object) -> None:
         logger.log(level if self._speaks else logging.DEBUG, what, *values)
-
-
-def _stamp(path: Path) -> Stamp:
-    """What changes when a file does, its rights too, which may be why it cannot be read; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_dev, found.st_ino
 
 
 def _tables(path: Path) -> dict[str, Any]:

@@ -25,16 +25,27 @@ from catchment.settings.moesif import (
     SampledCalls,
     SampledCondition,
 )
-from catchment.settings.section import HEADER_NAME, HEADER_VALUE, MIB, Name, Section, TimeWindow
+from catchment.settings.section import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    HOST_NAME,
+    MIB,
+    SHA256_HEX,
+    Name,
+    Section,
+    TimeWindow,
+)
 from catchment.settings.server import Console, Geo, Ingest, Limits, Loader, Log, Privacy, Sql
 
 __all__ = [
     "CONDITION_PATH",
     "HEADER_NAME",
     "HEADER_VALUE",
+    "HOST_NAME",
     "MIB",
     "MOESIF_RESOURCES",
     "SAMPLED_PATH",
+    "SHA256_HEX",
     "VARIABLE_NAME",
     "App",
     "BatchApp",

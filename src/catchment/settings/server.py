@@ -5,7 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from catchment.settings.section import MIB, Key, Section
+from catchment.settings.section import MIB, HostName, Key, Section, Token, TokenHash
+from catchment.tokens import token_hash
 
 
 class Ingest(Section):
@@ -41,7 +42,32 @@ class Console(Section):
 
     host: str = Field("127.0.0.1", description="Address of the console and its API.")
     port: int = Field(8081, ge=0, le=65535, description="Port of the console and its API.")
-    token: Key = Field(description="Bearer token of the console and its API.")
+    token_hash: TokenHash | None = Field(
+        None, description="SHA-256 of the bearer token, in hexadecimal; `catchment token` makes one and writes this."
+    )
+    token: Token | None = Field(
+        None, description="The bearer token itself, where settings come from a store of secrets; keep only one of both."
+    )
+    hosts: list[HostName] = Field(
+        default_factory=list,
+        description="Names by which browsers and clients reach this port, besides `host`, localhost and IP addresses.",
+    )
+    failed_logins_per_minute_max: int = Field(
+        10, ge=1, le=1_000_000, description="Wrong tokens from one address in a minute; then it is answered 429."
+    )
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.token and self.token_hash:
+            raise ValueError("token and token_hash are both given; keep one of them, in the file or the environment")
+        if not self.token and not self.token_hash:
+            raise ValueError("token_hash is missing; `catchment token` makes a token and writes its hash")
+        return self
+
+    @property
+    def kept_hash(self) -> str:
+        """The hash of the token, whichever of both is given."""
+        return self.token_hash or token_hash(self.token or "")
 
 
 class Log(Section):

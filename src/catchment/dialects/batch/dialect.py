@@ -29,6 +29,7 @@ from catchment.dialects.dialect import (
     user_agent_of,
 )
 from catchment.errors import Refused
+from catchment.keyring import Keyring
 from catchment.record import Record
 from catchment.settings import App, BatchApp, Limits
 
@@ -66,7 +67,7 @@ class Batch:
             Route("POST", "single", re.compile(users + r"/(?P<user_id>.+)\Z", re.DOTALL), bytes_max),
             Route("POST", "bulk", re.compile(users + r"/?\Z"), bytes_max),
         )
-        self._callers = dict(pair for name, app in apps.items() if app.batch for pair in _keys(name, app.batch))
+        self._callers = Keyring(pair for name, app in apps.items() if app.batch for pair in _keys(name, app.batch))
         self._events_max = limits.batch_events_max
         self._user_id_chars_max = limits.batch_user_id_chars_max
         self._name_pattern = re.compile(rf"ue\.[A-Za-z0-9_]{{1,{limits.batch_event_name_chars_max}}}")
@@ -76,7 +77,7 @@ class Batch:
         given = call.headers.get(self.key_header)
         if not given:
             raise Refused(UNAUTHORIZED, "X-Authorization is missing; `catchment keys` prints the right one")
-        caller = self._callers.get(call.parameters["api_key"])
+        caller = self._callers.find(call.parameters["api_key"])
         if caller is None:
             raise Refused(UNAUTHORIZED, "the API key in the path is not a Live, Dev or SDK key of this server")
         secret = given.encode(errors="surrogatepass")

@@ -24,6 +24,7 @@ from catchment.dialects.moesif.negotiation import accepts_json
 from catchment.dialects.moesif.profiles import company_record, subscription_record, user_record
 from catchment.dialects.moesif.shapes import Action, ApiCall, Company, Subscription, User
 from catchment.errors import Refused
+from catchment.keyring import Keyring
 from catchment.record import Record
 from catchment.settings import App, Limits, MoesifApp
 
@@ -87,21 +88,22 @@ class Moesif:
         self.routes = _routes(limits)
         self._elements_max = limits.moesif_batch_elements_max
         self._event_bytes_max = limits.moesif_event_bytes_max
-        self._callers: dict[str, Caller] = {}
+        callers: dict[str, Caller] = {}
         secret_headers = frozenset(credential_headers)
         concealed_headers = {name.lower() for name in secret_headers}
         for name, app in apps.items():
             if app.moesif:
                 credentials = Credentials(pseudonym, secret_headers, app.moesif.session_headers)
                 caller = Caller(name, _grant(name, app.moesif, credentials))
-                self._callers |= dict.fromkeys(app.moesif.application_ids, caller)
+                callers |= dict.fromkeys(app.moesif.application_ids, caller)
                 concealed_headers |= credentials.header_names
+        self._callers = Keyring(callers.items())
         self._concealment = Concealment(pseudonym, concealed_headers)
 
     def authenticate(self, call: Call) -> Caller:
         """By `X-Moesif-Application-Id` alone (contract 1.1)."""
         key = call.headers.get(KEY_HEADER)
-        caller = self._callers.get(key) if key else None
+        caller = self._callers.find(key) if key else None
         if caller is None:
             what = "is missing" if not key else "is not an application id of this server"
             raise Refused(UNAUTHORIZED, f"X-Moesif-Application-Id {what}; `catchment keys` prints the right one")

@@ -16,6 +16,7 @@ from catchment.dialects.moloco.identity import identifiers_of
 from catchment.dialects.moloco.protobuf import parsed
 from catchment.dialects.moloco.trackers import TOUCHES, touch_record
 from catchment.errors import Refused
+from catchment.keyring import Keyring
 from catchment.settings import App, Limits, MolocoApp
 
 KEY_HEADER, PLATFORM_HEADER = "x-api-key", "x-platform-id"
@@ -66,13 +67,12 @@ class Moloco:
         )
         self._limits = limits
         served = [(name, app.moloco) for name, app in apps.items() if app.moloco]
-        self._callers = {
-            (grant.platform, key): Caller(name, grant, scope=grant.platform)
-            for name, rules in served
-            for key, grant in _keys(rules)
-        }
+        callers = [
+            (key, Caller(name, grant, scope=grant.platform)) for name, rules in served for key, grant in _keys(rules)
+        ]
+        self._callers = Keyring((_opening(caller.scope, key), caller) for key, caller in callers)
         self._platforms = {platform: (name, rules) for name, rules in served for platform in rules.platforms}
-        self._keys = frozenset(key for _, key in self._callers)
+        self._keys = Keyring((key, True) for key, _ in callers)
 
     def authenticate(self, call: Call) -> Caller:
         """By key and platform together; who has no key of this server learns of no platform (contract 6.16 to 6.18).
@@ -83,12 +83,13 @@ class Moloco:
         platform = call.parameters.get("platform") or call.headers.get(PLATFORM_HEADER)
         if not key:
             raise Refused(UNAUTHENTICATED, "x-api-key is missing; `catchment keys` prints the right one")
-        caller = self._callers.get((platform, key))
+        caller = self._callers.find(_opening(platform or "", key))
         if caller is not None:
             return caller
-        if key in self._keys and not platform:
+        known = self._keys.find(key)
+        if known and not platform:
             raise Refused(NO_PLATFORM, "x-platform-id is missing; `catchment keys` prints the right one")
-        if key in self._keys and platform not in self._platforms:
+        if known and platform not in self._platforms:
             raise Refused(NO_PLATFORM, "the platform of the call is not one of this server's")
         raise Refused(DENIED, "x-api-key is not a key of this platform; `catchment keys` prints the right one")
 
@@ -139,6 +140,11 @@ class Moloco:
         ahead = rules.time_ahead_seconds
         record = touch_record(name, app=app, call=call, arrival=arrival, time_ahead_seconds=ahead, limits=self._limits)
         return Decoded([record], TRACKED)
+
+
+def _opening(platform: str, key: str) -> str:
+    """Platform and key as one text: there is no space in either as they are configured, so no two make the same."""
+    return f"{platform} {key}"
 
 
 def _keys(rules: MolocoApp) -> list[tuple[str, Grant]]:
