@@ -15,6 +15,7 @@ from pathlib import Path
 from catchment.log.disk import Disk, FileInfo
 from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
+from catchment.log.room import RESUME_FREE_SHARE, backlog_behind
 from catchment.log.segment import (
     WRITER_PREFIX,
     Scan,
@@ -85,21 +86,13 @@ class SegmentReader:
         merged = self._committed | batch.position
         save_positions(self._disk, self._root, merged)
         self._committed = merged
+        hours = 0.0 if self._is_short_of_room() else self._settings.keep_loaded_hours
         for writer, position in merged.items():
-            self._forget(writer, position)
+            self._forget(writer, position, hours)
 
     def backlog(self) -> Backlog:
         """See `LogReader.backlog`."""
-        unread, held = 0, 0
-        for writer in self._writers():
-            position = self._committed.get(writer, START)
-            for sequence, info in self._segments(writer):
-                held += info.size
-                if sequence > position.sequence:
-                    unread += info.size
-                elif sequence == position.sequence:
-                    unread += max(0, info.size - position.offset)
-        return Backlog(unread, held)
+        return backlog_behind(self._disk, self._root, self._committed)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -229,9 +222,18 @@ class SegmentReader:
             self._findings.add(note)
             self._unwritten[note] = f"{finding}\n".encode()
 
-    def _forget(self, writer: str, position: Position) -> None:
-        """Removes segments that are behind the position, unless they are damaged or to be kept a while."""
-        folder, hours = self._root / writer, self._settings.keep_loaded_hours
+    def _is_short_of_room(self) -> bool:
+        """Whether what is kept for longer than it must be is in the way of new events, or soon will be."""
+        if not self._settings.keep_loaded_hours:
+            return False
+        try:
+            return self._disk.free_bytes(self._root) < self._settings.free_bytes_min * RESUME_FREE_SHARE**2
+        except OSError:
+            return False
+
+    def _forget(self, writer: str, position: Position, hours: float) -> None:
+        """Removes segments that are behind the position, unless they are damaged or to be kept for some hours."""
+        folder = self._root / writer
         try:
             notes = [info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)]
             damaged = {".".join(name.split(".")[:2]) for name in notes}
