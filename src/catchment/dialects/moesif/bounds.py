@@ -35,6 +35,7 @@ class _ApiCall(_Action, gc=False):
     response: _Side | None = None
 
 
+_ANY: msgspec.json.Decoder[Raw] = msgspec.json.Decoder(Raw)
 _ELEMENTS: msgspec.json.Decoder[list[_Element]] = msgspec.json.Decoder(list[_Element])
 _UNTOUCHED: dict[tuple[str, bool], msgspec.json.Decoder[Any]] = {
     ("actions", False): msgspec.json.Decoder(_Action),
@@ -53,11 +54,13 @@ class Bounds:
 
     def require(self, body: bytes, resource: str, *, batch: bool) -> None:
         """Raises `Refused` for too much, or msgspec's errors where it comes upon one."""
-        if batch and body.count(b"{") > self._elements_max and len(_ELEMENTS.decode(body)) > self._elements_max:
+        many = batch and body.count(b",") >= self._elements_max
+        dense = len(body) >= self._values_max and values_of(body) > self._values_max
+        if many or dense:
+            _ANY.decode(body)  # what is no JSON at all is told before anything else
+        if many and len(_ELEMENTS.decode(body)) > self._elements_max:
             raise Refused(TOO_LARGE, f"a batch has at most {self._elements_max} elements")
-        if len(body) < self._values_max or values_of(body) <= self._values_max:
-            return
-        if values_of(body) - _untouched(body, resource, batch=batch) > self._values_max:
+        if dense and values_of(body) - _untouched(body, resource, batch=batch) > self._values_max:
             raise Refused(TOO_LARGE, f"a body has at most {self._values_max} JSON values, commas in texts counted too")
 
 

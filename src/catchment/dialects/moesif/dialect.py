@@ -147,9 +147,8 @@ class Moesif:
             require_utf8(body)
             body = one_line(body)
             self._bounds.require(body, resource, batch=batch)
-            # in this order: an array of anything else but objects is refused at its first element
-            elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
             raws = _RAW_LIST.decode(body) if batch else [Raw(body.strip())]
+            elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unfit(error) from None
         context = context_of(call, grant, body, arrival, event_bytes_max=self._event_bytes_max)
