@@ -6,7 +6,9 @@ Every path but the health checks and `/openapi.json` wants `Authorization: Beare
 
 import asyncio
 import hmac
+import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,15 +28,19 @@ from catchment.api.metrics import CONTENT_TYPE, Metrics
 from catchment.api.overview import overview
 from catchment.loader import Loader
 from catchment.log.log import LogReader
+from catchment.log.room import Growth
 from catchment.settings import Settings
 from catchment.store import queries
 from catchment.store.store import QueryError, Store
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
+GROWTH_LOOK_S = 5.0
 STRICT_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
 Handler = Callable[[Request], Awaitable[Response]]
+
+logger = logging.getLogger(__name__)
 
 
 class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,11 +62,21 @@ class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
 class _Core:
     """What the running core holds."""
 
-    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path) -> None:
+    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path, settings: Settings) -> None:
         self.store = store
         self.log = log
         self.loader = loader
-        self.metrics = Metrics(partial(overview, store, log, loader, data_dir))
+        self.growth = Growth()
+        self.overview = partial(overview, store, log, loader, data_dir, settings.log, self.growth)
+        self.metrics = Metrics(self.overview)
+
+    def watch_growth(self, stop: threading.Event) -> None:
+        """Looks at what waits in the log, until `stop` is set."""
+        while not stop.wait(GROWTH_LOOK_S):
+            try:
+                self.growth.note(time.monotonic(), self.log.backlog().unread_bytes)
+            except OSError as error:
+                logger.debug("core: nobody can tell what waits in the log: %s", error)
 
 
 def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any]) -> Starlette:
@@ -68,10 +84,11 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = _Core(*await run_in_threadpool(open_core), data_dir)
+        core = _Core(*await run_in_threadpool(open_core), data_dir, settings)
         stop = threading.Event()
         thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
         thread.start()
+        threading.Thread(target=core.watch_growth, args=(stop,), name="growth", daemon=True).start()
         app.state.core = core
         try:
             yield
@@ -96,8 +113,7 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
         return _json({"rows": answer.rows, "after": answer.rows[-1]["loaded_at"] if answer.rows else begin})
 
     async def status(request: Request) -> Response:
-        core = request.app.state.core
-        return _json(await run_in_threadpool(overview, core.store, core.log, core.loader, data_dir))
+        return _json(await run_in_threadpool(request.app.state.core.overview))
 
     async def metrics(request: Request) -> Response:
         text = await run_in_threadpool(request.app.state.core.metrics.text)

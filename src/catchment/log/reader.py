@@ -31,6 +31,7 @@ from catchment.settings import Log
 DAMAGE_ENDING = ".damaged"  # a note beside a segment, which is kept
 TORN_ENDING = ".torn"  # the bytes of a torn group
 PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again before its unreadable blocks are given up
+ROOM_LOOK_S = 1.0
 BLOCK_BYTES = 4096
 _LEAST_READ_BYTES = 1024 * 1024
 
@@ -50,6 +51,7 @@ class SegmentReader:
         self._turn = 0
         self._findings: set[Path] = set()  # what was told already
         self._unwritten: dict[Path, bytes] = {}  # findings that go to the disk before the position passes them
+        self._room_again_at = 0.0
         self._failing: dict[Path, float] = {}  # since when a segment cannot be read
 
     def read(self, bytes_max: int) -> Batch | None:
@@ -76,6 +78,8 @@ class SegmentReader:
                 size += sum(map(len, groups))
         if failure is not None and not position:
             raise failure
+        if not position:
+            self._make_room()
         return Batch(b"".join(parts), position, len(parts)) if position else None
 
     def commit(self, batch: Batch) -> None:
@@ -221,6 +225,14 @@ class SegmentReader:
             logger.error("log: in %s %s; that is not loaded, and the segment is kept for you to look at", path, finding)
             self._findings.add(note)
             self._unwritten[note] = f"{finding}\n".encode()
+
+    def _make_room(self) -> None:
+        """While nothing is appended because the disk is short, nothing is committed, which is when segments go."""
+        if self._settings.keep_loaded_hours and self._clock() >= self._room_again_at:
+            self._room_again_at = self._clock() + ROOM_LOOK_S
+            if self._is_short_of_room():
+                for writer, position in self._committed.items():
+                    self._forget(writer, position, 0.0)
 
     def _is_short_of_room(self) -> bool:
         """Whether what is kept for longer than it must be is in the way of new events, or soon will be."""

@@ -64,6 +64,19 @@ def backlog_behind(disk: Disk, root: Path, positions: Mapping[str, Position]) ->
     return Backlog(unread, held)
 
 
+def shortage(room: Room, settings: Log, before: str = "") -> str:
+    """Why there is no room, or `""`; what was short `before` is so until there is clearly more. The disk comes first:
+    it is the worse of the two."""
+    free_bytes_min, bytes_max = settings.free_bytes_min, settings.bytes_max
+    if before == DISK_FULL:
+        free_bytes_min = int(free_bytes_min * RESUME_FREE_SHARE)
+    if before == LOG_FULL:
+        bytes_max = int(bytes_max * RESUME_BYTES_SHARE)
+    if room.free_bytes < free_bytes_min:
+        return DISK_FULL
+    return LOG_FULL if room.unread_bytes >= bytes_max else ""
+
+
 class RoomWatch:
     """Whether there is room to append, as of the last look: `short` is why not, or `""`. Of the processes that watch
     one log, one `speaks`."""
@@ -82,20 +95,9 @@ class RoomWatch:
         except OSError as error:
             logger.debug("log: nobody can tell how much room there is: %s", error)
             return
-        before, self.short = self.short, self._judged(room)
+        before, self.short = self.short, shortage(room, self._settings, self.short)
         if self._speaks and before != self.short:
             self._tell(room)
-
-    def _judged(self, room: Room) -> str:
-        """The disk first: it is the worse of the two."""
-        free_bytes_min, bytes_max = self._settings.free_bytes_min, self._settings.bytes_max
-        if self.short == DISK_FULL:
-            free_bytes_min = int(free_bytes_min * RESUME_FREE_SHARE)
-        if self.short == LOG_FULL:
-            bytes_max = int(bytes_max * RESUME_BYTES_SHARE)
-        if room.free_bytes < free_bytes_min:
-            return DISK_FULL
-        return LOG_FULL if room.unread_bytes >= bytes_max else ""
 
     def _tell(self, room: Room) -> None:
         if not self.short:
