@@ -20,6 +20,8 @@ from catchment.settings import Ingest
 
 SLOW_AFTER_S = 5.0  # a body that has been coming for so long gives way where places are short
 NEWCOMERS_SHARE = 0.75  # of the bytes; the rest is for the bodies under way to grow
+TOO_MANY_BYTES = "too many bytes of bodies are under way"
+TOO_MANY_BODIES = "too many bodies are under way, and this one came too slowly"
 
 
 class Busy(Exception):
@@ -42,11 +44,14 @@ class Place:
         self.body_bytes = 0
         self.since_s = 0.0
 
-    def hold(self, body_bytes: int) -> None:
-        """Takes so many bytes in place of those that it had. Raises `Busy`."""
+    def hold(self, body_bytes: int, *, came: bool = True) -> None:
+        """Takes so many bytes in place of those that it had. Raises `Busy`. What `came` may end other bodies; what was
+        made of it by decompression was no effort, and may not."""
         gate = self._gate
-        taken = gate.body_bytes - self.body_bytes + body_bytes
-        if body_bytes > self.body_bytes and taken > gate.body_bytes_max and taken != body_bytes:
+        others = gate.body_bytes - self.body_bytes
+        if others and body_bytes > self.body_bytes and others + body_bytes > gate.body_bytes_max:
+            if not came:
+                raise Busy(TOO_MANY_BYTES)
             gate.make_room(self, body_bytes)
         gate.body_bytes += body_bytes - self.body_bytes
         self.body_bytes = body_bytes
@@ -72,7 +77,7 @@ class Place:
         task, self._task = self._task, None
         if self.ends_with is not None and kind is asyncio.CancelledError and task is not None:
             task.uncancel()
-            raise self.ends_with("too many bytes of bodies are under way") from None
+            raise self.ends_with(TOO_MANY_BODIES) from None
 
 
 class Gate:
@@ -94,7 +99,7 @@ class Gate:
         if self.requests >= self._requests_max and not self._end_a_slow_one():
             raise Busy("too many requests are under way")
         if self.body_bytes > self._newcomers_bytes_max:
-            raise Busy("too many bytes of bodies are under way")
+            raise Busy(TOO_MANY_BYTES)
         self.requests += 1
         return Place(self)
 
@@ -108,7 +113,7 @@ class Gate:
         while (others := self.body_bytes - place.body_bytes) and others + body_bytes > self.body_bytes_max:
             least = min(self.coming - {place}, key=lambda other: other.body_bytes, default=place)
             if least is place or least.body_bytes >= body_bytes:
-                raise Busy("too many bytes of bodies are under way")
+                raise Busy(TOO_MANY_BYTES)
             least.end(Busy)
 
     def look(self) -> None:

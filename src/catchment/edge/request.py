@@ -38,7 +38,7 @@ class Request:
             encoding = headers.get("content-encoding")
             if encoding:
                 self.body = decompress(self.body, encoding, route.body_bytes_max)
-                place.hold(len(self.body))
+                place.hold(len(self.body), came=False)
         except TooSlow:
             raise Refused(faults.too_slow, "the body did not come in time") from None
         except TooLarge:
