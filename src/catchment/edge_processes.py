@@ -11,12 +11,15 @@ from typing import Any
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 
 from catchment import edge_wiring
 from catchment.parts import DRAIN_S, exit_with_parent
-from catchment.settings import Settings
+from catchment.settings import Ingest, Settings
 
+HTTP2_WINDOW_BYTES = 256 * 1024
+HTTP2_STREAMS_MAX = 64
 _RESPAWN_S = 0.1  # from the start of a worker in place of a dead one until the dead one is let go
 # Granian's own handlers write to standard output; without them its lines reach the root logger.
 _GRANIAN_LOGGING: dict[str, Any] = {
@@ -37,7 +40,11 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
         interface=Interfaces.RSGI,
         workers=ingest.workers,
         loop=Loops.uvloop,
-        http=HTTPModes.auto,
+        http=HTTPModes.auto if ingest.http2 else HTTPModes.http1,  # `auto` waits for a first byte for ever
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(ingest.head_seconds_max * 1000), max_buffer_size=ingest.head_bytes_max
+        ),
+        http2_settings=_http2_settings(ingest),
         websockets=False,
         backlog=max(1024, ingest.connections_max),
         backpressure=ingest.connections_max,
@@ -51,3 +58,14 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
         workers_kill_timeout=DRAIN_S,
     ).serve(target_loader=partial(edge_wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
     return 0
+
+
+def _http2_settings(ingest: Ingest) -> HTTP2Settings:
+    """What one connection may hold: a window of bytes that nobody has read yet, some streams, small heads."""
+    return HTTP2Settings(
+        initial_connection_window_size=HTTP2_WINDOW_BYTES,
+        initial_stream_window_size=HTTP2_WINDOW_BYTES,
+        keep_alive_interval=round(ingest.head_seconds_max * 1000),
+        max_concurrent_streams=HTTP2_STREAMS_MAX,
+        max_headers_size=ingest.head_bytes_max,
+    )

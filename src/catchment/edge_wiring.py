@@ -25,6 +25,7 @@ from catchment.edge.rates import Rates
 from catchment.edge.reload import SettingsWatch
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogWriter
+from catchment.log.room import RoomWatch
 from catchment.log.writer import SegmentWriter
 from catchment.maintenance import MaintenanceWatch
 from catchment.parts import exit_with_parent
@@ -71,6 +72,7 @@ def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
         maintenance=MaintenanceWatch(data_dir),
         rates=Rates(data_dir / RATES_FOLDER, settings.apps),
         answers=Answers(data_dir / answers.FILE_NAME, settings.limits),
+        room=RoomWatch(LocalDisk(), data_dir / LOG_FOLDER, settings.log, speaks=speaks),
     )
     # What start-up made stays for good: without it to look through, a full collection takes less than 1 ms, not 35.
     gc.collect()

@@ -75,7 +75,14 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     take = partial(snapshot.take, store, loader, data_dir)
     watch = FileWatch(data_dir / config.FILE_NAME)
     access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)
-    app = core_app(access, data_dir, lambda: (store, log, loader), document(), take)
+    app = core_app(
+        access,
+        settings.log,
+        data_dir,
+        open_core=lambda: (store, log, loader),
+        openapi=document(),
+        take_snapshot=take,
+    )
     hosts = Hosts([*settings.console.hosts, settings.console.host])
     return Shield(app, hosts, tls=bool(settings.ingest.tls_cert))
 

@@ -252,7 +252,8 @@ class TestBodies:
 
     def test_a_batch_of_too_many_elements_is_refused(self) -> None:
         few = moesif(limits={"moesif_batch_elements_max": 2})
-        assert fault("/v1/companies/batch", [5, 5, 5], dialect=few)[:2] == (413, "payload_too_large")
+        assert fault("/v1/companies/batch", [{}, {}, {}], dialect=few)[:2] == (413, "payload_too_large")
+        assert fault("/v1/companies/batch", [5, 5, 5], dialect=few) == (400, "invalid_field", "$[0]")
 
     def test_line_breaks_between_tokens_become_spaces(self) -> None:
         pretty = json.dumps([ACTION | {"metadata": {"a": [1, 2]}}], indent=2).replace("\n", "\r\n").encode()

@@ -20,6 +20,8 @@ from catchment.edge.lookups import Lookups
 from catchment.edge.rates import Bucket, Rates
 from catchment.edge.reload import SettingsWatch
 from catchment.errors import Fault, LogUnavailable, Refused
+from catchment.log.disk import LocalDisk
+from catchment.log.room import RoomWatch
 from catchment.maintenance import MaintenanceWatch
 from catchment.record import Agent, EventRecord
 from catchment.settings import RateLimit, Settings
@@ -140,6 +142,7 @@ class Edge:
         self.maintenance = MaintenanceWatch(folder)
         self.rates = Rates(folder / "rates", self.settings.apps)
         self.answers = Answers(folder / answers.FILE_NAME, self.settings.limits)
+        self.room = RoomWatch(LocalDisk(), folder, self.settings.log)
         self.app = EdgeApp(
             watch,
             lambda settings: [Vendor(settings)],
@@ -148,6 +151,7 @@ class Edge:
             maintenance=self.maintenance,
             rates=self.rates,
             answers=self.answers,
+            room=self.room,
         )
         # without the watch's task, which is no part of this
         self.app._journal = Journal(self.log, self.settings.log.unsynced_bytes_max)
@@ -336,7 +340,7 @@ def test_the_watch_runs_with_the_application_and_ends_with_it(tmp_path: Path) ->
     edge.app.__rsgi_init__(loop)
     loop.run_until_complete(asyncio.sleep(0))
     tasks = asyncio.all_tasks(loop)
-    assert len(tasks) == 2  # the watch, and who closes the books of each minute
+    assert len(tasks) == 3  # the watch, who looks for room, and who closes the books of each minute
     edge.app.__rsgi_del__(loop)
     loop.run_until_complete(asyncio.sleep(0))
     assert all(task.cancelled() for task in tasks)

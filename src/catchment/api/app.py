@@ -5,7 +5,9 @@ what every call and every answer has in common is in `shield`. Errors are `{"err
 """
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,14 +30,19 @@ from catchment.api.overview import overview
 from catchment.api.shield import STRICT_HEADERS
 from catchment.loader import Loader
 from catchment.log.log import LogReader
+from catchment.log.room import Growth
+from catchment.settings import Log
 from catchment.store import queries
 from catchment.store.store import QueryError, Store
 from catchment.watch import LOOK_S
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
+GROWTH_LOOK_S = 5.0
 OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
 Handler = Callable[[Request], Awaitable[Response]]
+
+logger = logging.getLogger(__name__)
 
 
 class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,24 +64,41 @@ class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
 class _Core:
     """What the running core holds."""
 
-    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path) -> None:
+    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path, limits: Log) -> None:
         self.store = store
         self.log = log
         self.loader = loader
-        self.metrics = Metrics(partial(overview, store, log, loader, data_dir))
+        self.growth = Growth()
+        self.overview = partial(overview, store, log, loader, data_dir, limits, self.growth)
+        self.metrics = Metrics(self.overview)
+
+    def watch_growth(self, stop: threading.Event) -> None:
+        """Looks at what waits in the log, until `stop` is set."""
+        while not stop.wait(GROWTH_LOOK_S):
+            try:
+                self.growth.note(time.monotonic(), self.log.backlog().unread_bytes)
+            except OSError as error:
+                logger.debug("core: nobody can tell what waits in the log: %s", error)
 
 
 def core_app(
-    access: Access, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any], take_snapshot: TakeSnapshot
+    access: Access,
+    limits: Log,
+    data_dir: Path,
+    *,
+    open_core: OpenCore,
+    openapi: dict[str, Any],
+    take_snapshot: TakeSnapshot,
 ) -> Starlette:
     """The application; `open_core` is called when it starts. `openapi` describes the other port."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = _Core(*await run_in_threadpool(open_core), data_dir)
+        core = _Core(*await run_in_threadpool(open_core), data_dir, limits)
         stop = threading.Event()
         thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
         thread.start()
+        threading.Thread(target=core.watch_growth, args=(stop,), name="growth", daemon=True).start()
         app.state.core = core
         looking = asyncio.create_task(_look(access))
         try:
@@ -101,8 +125,7 @@ def core_app(
         return _json({"rows": answer.rows, "after": answer.rows[-1]["loaded_at"] if answer.rows else begin})
 
     async def status(request: Request) -> Response:
-        core = request.app.state.core
-        return _json(await run_in_threadpool(overview, core.store, core.log, core.loader, data_dir))
+        return _json(await run_in_threadpool(request.app.state.core.overview))
 
     async def metrics(request: Request) -> Response:
         text = await run_in_threadpool(request.app.state.core.metrics.text)

@@ -80,6 +80,12 @@ METRICS = (
         ["what"],
         lambda found: [([what], found["disk"][f"{what}_bytes"]) for what in ("log", "store", "free")],
     ),
+    Metric(
+        "catchment_room_seconds",
+        "In how many seconds nothing will be accepted any more if the log grows on as now; absent while it does not",
+        [],
+        lambda found: [([], found["room"]["seconds_left"])] if found["room"]["seconds_left"] is not None else [],
+    ),
 )
 
 

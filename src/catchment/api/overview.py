@@ -8,16 +8,22 @@ from typing import Any
 
 from catchment.loader import Loader
 from catchment.log.log import LogReader
+from catchment.log.room import Growth, Room, seconds_left, shortage
+from catchment.settings import Log
 from catchment.store import queries
 from catchment.store.store import Store
 
 BOOKS_HOURS = 24
 
 
-def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> dict[str, Any]:
-    """The books, rates per application and source, lag, disk in bytes, and whether loading works."""
+def overview(
+    store: Store, log: LogReader, loader: Loader, data_dir: Path, settings: Log, growth: Growth
+) -> dict[str, Any]:
+    """The books, rates per application and source, lag, disk in bytes, how much room is left for how long, and whether
+    loading works."""
     backlog, progress = log.backlog(), loader.progress
     now = time.time()
+    room = Room(*backlog, shutil.disk_usage(data_dir).free)
     return {
         "books": books(store, loader),
         "rates": store.query(queries.text("rates")).rows,
@@ -33,6 +39,23 @@ def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> di
             "last_error": progress.last_error,
         },
         "disk": disk_use(data_dir, log_bytes=backlog.held_bytes),
+        "room": room_left(room, settings, growth),
+    }
+
+
+def room_left(room: Room, settings: Log, growth: Growth) -> dict[str, Any]:
+    """What waits in the log and what is free, each with its bound, and whether one is reached (`short`); how fast that
+    grows in bytes a second, and in how many seconds nothing will be accepted any more: both None where it does not."""
+    bytes_per_second = growth.bytes_per_second()
+    left = seconds_left(room, settings, bytes_per_second)
+    return {
+        "unread_bytes": room.unread_bytes,
+        "unread_bytes_max": settings.bytes_max,
+        "free_bytes": room.free_bytes,
+        "free_bytes_min": settings.free_bytes_min,
+        "short": shortage(room, settings),
+        "bytes_per_second": None if bytes_per_second is None else round(bytes_per_second),
+        "seconds_left": None if left is None else round(left),
     }
 
 

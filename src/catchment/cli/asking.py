@@ -13,19 +13,22 @@ import httpx
 import msgspec
 
 from catchment import maintenance, wiring
-from catchment.api.overview import overview
+from catchment.api.overview import overview, room_left
 from catchment.backup.snapshot import Snapshot
 from catchment.errors import Cannot
 from catchment.loader import Loader
+from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader
+from catchment.log.room import Growth, room_of
 from catchment.settings import Settings
-from catchment.store.store import Column, QueryError, Rows, Store
+from catchment.store.store import Column, QueryError, Rows, Store, StoreError
 from catchment.supervisor import running, trust
 
 WAIT_S = 10.0
 RETRY_S = 0.2
 TAIL_S = 0.25
 SNAPSHOT_WITHIN_S = 180.0  # it waits for an insert and a change of tables, and counts
+GROWTH_S = 1.0  # between two looks at the log
 
 
 Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
@@ -33,6 +36,10 @@ Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
 
 class CannotAsk(Cannot):
     """Why there is no answer, and what to do."""
+
+
+class CoreAway(CannotAsk):
+    """The server runs, but its core does not answer."""
 
 
 class _RunningCore:
@@ -55,12 +62,12 @@ class _RunningCore:
             try:
                 return _answer(self._client.request(method, path, **arguments))
             except httpx.TimeoutException:
-                raise CannotAsk(f"no answer from {self._client.base_url} in time; see `catchment status`") from None
+                raise CoreAway(f"no answer from {self._client.base_url} in time; see `catchment status`") from None
             except httpx.TransportError as error:
                 if running(self._data_dir) is None:
                     raise CannotAsk(f"the server on {self._data_dir} has stopped meanwhile") from None
                 if time.monotonic() > deadline:
-                    raise CannotAsk(f"no answer from {self._client.base_url}: {error}") from None
+                    raise CoreAway(f"no answer from {self._client.base_url}: {error}") from None
             time.sleep(RETRY_S)
 
     def close(self) -> None:
@@ -129,15 +136,32 @@ def snapshot(settings: Settings, data_dir: Path) -> Snapshot:
 
 
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
-    """What `/api/status` tells, where it runs (`running` is None if it does not), and whether it is in maintenance."""
+    """What `/api/status` tells, where it runs (`running` is None if it does not), and whether it is in maintenance.
+    Where neither the core answers nor the store opens, `unanswered` is why, and `room` all else that there is."""
     begun = maintenance.state(data_dir)
-    told = begun._asdict() if begun else None
+    try:
+        found = _overview(settings, data_dir)
+    except (CoreAway, StoreError) as error:
+        found = {"unanswered": str(error), "room": _room(settings, data_dir)}
+    return {"running": running(data_dir) or None, "maintenance": begun._asdict() if begun else None} | found
+
+
+def _overview(settings: Settings, data_dir: Path) -> dict[str, Any]:
     with _running_core(settings, data_dir) as core:
         if core is not None:
-            found = core.request("GET", "/api/status")
-            return {"running": running(data_dir), "maintenance": told} | found
+            return core.request("GET", "/api/status")
     with _opened(settings, data_dir) as (store, log, loader):
-        return {"running": None, "maintenance": told} | overview(store, log, loader, data_dir)
+        return overview(store, log, loader, data_dir, settings.log, Growth())
+
+
+def _room(settings: Settings, data_dir: Path) -> dict[str, Any]:
+    """What the folder of the log tells by itself, of two looks at it."""
+    disk, folder, growth = LocalDisk(), data_dir / wiring.LOG_FOLDER, Growth()
+    growth.note(time.monotonic(), room_of(disk, folder).unread_bytes)
+    time.sleep(GROWTH_S)
+    room = room_of(disk, folder)
+    growth.note(time.monotonic(), room.unread_bytes)
+    return room_left(room, settings.log, growth)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from catchment.settings import Settings
 from catchment.store.store import Rows
 
 TABLE_CHARS_MIN = 11  # of a column with its borders; in a terminal too narrow for that, rows become lists
+SOON_S = 3600
 _PIPE_CHARS_MAX = 10_000
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _LINE_CONTROLS = _CONTROLS | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
@@ -190,10 +191,15 @@ def print_event(event: dict[str, Any], style: str) -> None:
 
 def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     """`status` for a person."""
-    run, lag, disk, loader = found["running"], found["lag"], found["disk"], found["loader"]
+    run = found["running"]
     console.print(f"running  process {run['pid']}, {run['ingest']}, console {run['console']}" if run else "stopped")
     if found.get("maintenance"):
         console.print(_maintenance(Maintenance(**found["maintenance"])), style="yellow")
+    if "unanswered" in found:
+        console.print(f"core     {found['unanswered']}", style="red")
+        _print_room(found["room"])
+        return
+    lag, disk, loader = found["lag"], found["disk"], found["loader"]
     behind = (
         "nothing waits" if not lag["unread_bytes"] else f"{_size(lag['unread_bytes'])} wait, {lag['seconds']} s behind"
     )
@@ -203,6 +209,7 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     _print_books(found["books"])
     sizes = [f"{part} {_size(disk[f'{part}_bytes'])}" for part in ("log", "store", "free")]
     console.print(f"disk     {', '.join(sizes)}")
+    _print_room(found["room"])
     console.print()
     table = Table("app", "source", header_style="bold")
     for name in ("events / min", "events / h", "events", "rejections"):
@@ -213,6 +220,25 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     console.print(table if found["rates"] else "Nothing has arrived yet.", soft_wrap=False)
     console.print()
     print_keys(apps)
+
+
+def _print_room(room: dict[str, Any]) -> None:
+    """One line, red where nothing is accepted or soon nothing will be."""
+    waits, free = _size(room["unread_bytes"]), _size(room["free_bytes"])
+    line = f"room     {waits} of {_size(room['unread_bytes_max'])} wait in the log, {free} are free"
+    left = room["seconds_left"]
+    if room["short"]:
+        line += f"; {room['short']}: nothing is accepted"
+    elif left is not None:
+        line += f"; {_duration(left)} left at {_size(room['bytes_per_second'])} a second, then 503"
+    console.print(line, style="red" if room["short"] or (left is not None and left < SOON_S) else None)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _print_books(books: dict[str, Any]) -> None:

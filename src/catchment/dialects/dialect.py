@@ -99,6 +99,7 @@ class Faults(NamedTuple):
     too_many: Fault = Fault(429, "too_many_requests", "Too Many Requests")
     maintenance: Fault = Fault(503, "maintenance", "Service Unavailable")
     key_reused: Fault = Fault(422, "idempotency_key_reused", "Unprocessable Content")
+    too_slow: Fault = Fault(408, "timeout", "Request Timeout")
 
 
 class Dialect(Protocol):
@@ -172,6 +173,11 @@ def one_line(body: bytes) -> bytes:
         _SKIM.decode(body)
         return body.replace(b"\r", b" ").replace(b"\n", b" ")
     return body
+
+
+def values_of(text: bytes) -> int:
+    """At most how many JSON values there are: each stands behind a comma or an opening bracket, or alone."""
+    return 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def require_utf8(body: bytes) -> None:

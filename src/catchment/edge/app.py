@@ -2,7 +2,8 @@
 
 Nothing here knows a vendor. A success is answered only after the log said that the records are durable; a refusal is
 answered at once and kept as a rejection; a fault of ours is 5xx in the vendor's form, so that the sender tries again.
-In maintenance nothing is taken and nothing kept, but what only reads is answered.
+In maintenance, and where the disk or the log is nearly full (`log.room`), nothing is taken and nothing kept, but what
+only reads is answered. Where just too much is under way at once, what is too much is refused first and fast (`gate`).
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from catchment.books import MINUTE_US
 from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, Dialect, Route
 from catchment.edge.allowance import Allowance
 from catchment.edge.answers import Answers
+from catchment.edge.body import Gone
+from catchment.edge.gate import Busy, Gate
 from catchment.edge.idempotency import KeyedCall, mark_undated
 from catchment.edge.journal import AppendTooLarge, Journal
 from catchment.edge.lookups import Lookups
@@ -30,14 +33,22 @@ from catchment.edge.request import Request
 from catchment.edge.routing import Match, Router
 from catchment.errors import LogUnavailable, Refused
 from catchment.log.log import LogWriter
+from catchment.log.room import DISK_FULL, LOG_FULL, RoomWatch
 from catchment.maintenance import MaintenanceWatch
 from catchment.settings import Settings
 
 RETRY_AFTER = ("retry-after", "5")
 MAINTENANCE_RETRY_AFTER = ("retry-after", "30")
+ROOM_LOOK_S = 1.0
+WAITING_SHARE_MAX = 0.75  # of the bytes that may wait for fsync: beyond it a request would be read for nothing
+TOLD_A_MINUTE = 6
 JSON = [("content-type", "application/json")]
 HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
 IN_MAINTENANCE = Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"maintenance"}')
+SHORT_OF_ROOM = {
+    short: Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"%b"}' % short.encode())
+    for short in (DISK_FULL, LOG_FULL)
+}
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 _TOLD_CHARS_MAX = 200
@@ -60,6 +71,7 @@ class EdgeApp:
         maintenance: MaintenanceWatch,
         rates: Rates,
         answers: Answers,
+        room: RoomWatch,
     ) -> None:
         settings = watch.settings
         self._watch = watch
@@ -69,23 +81,32 @@ class EdgeApp:
         self._maintenance = maintenance
         self._rates = rates
         self._answers = answers
+        self._room = room
+        self._gate = Gate(settings.ingest)
         self._router = Router(dialects(settings))
         self._peers = Peers(settings.ingest.trusted_proxies)
         self._rejections = Rejections(settings.limits)
         self._keyless = Allowance(settings.limits.keyless_events_per_minute_max, "calls without a key were not taken")
+        self._busy = Allowance(TOLD_A_MINUTE, "more calls found no room")
+        self._unavailable = Allowance(TOLD_A_MINUTE, "more calls were not accepted: the log did not take them")
         self._append_bytes_max = settings.log.unsynced_bytes_max
+        self._waiting_bytes_max = int(self._append_bytes_max * WAITING_SHARE_MAX)
         self._journal: Journal
         self._watching: asyncio.Task[None]
+        self._looking: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
         self._next_us = 0
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
         self._journal = Journal(self._open_log(loop), self._append_bytes_max)
-        self._watching = loop.create_task(self._watch.run(self.adopt, self._look_for_maintenance))
+        self._room.look()
+        self._watching = loop.create_task(self._watch.run(self.adopt, self._look))
+        self._looking = loop.create_task(self._look_for_room())
         self._bookkeeping = loop.create_task(self._keep_books())
 
     def __rsgi_del__(self, loop: AbstractEventLoop) -> None:
         self._watching.cancel()
+        self._looking.cancel()
         self._bookkeeping.cancel()
         self._close_books(self._arrive().received_us + MINUTE_US)
         loop.run_until_complete(self._journal.close())
@@ -100,20 +121,29 @@ class EdgeApp:
         self._rates.adopt(settings.apps)
         self._answers.adopt(settings.limits)
 
-    def _look_for_maintenance(self) -> None:
+    def _look(self) -> None:
+        self._gate.look()
         if self._maintenance.look():
             logger.warning("edge: maintenance is %s", "on: nothing is accepted" if self._maintenance.on else "off")
+
+    async def _look_for_room(self) -> None:
+        while True:
+            await asyncio.sleep(ROOM_LOOK_S)
+            try:
+                await asyncio.to_thread(self._room.look)  # a disk that hangs holds up nobody
+            except Exception:
+                logger.exception("edge: defect while looking for room; what was found before stays")
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         try:
             answer = await self._answer(scope, protocol)
             protocol.response_bytes(answer.status, answer.headers, answer.body)
-        except (ProtocolError, ProtocolClosed, asyncio.CancelledError):
+        except (ProtocolError, ProtocolClosed, Gone, asyncio.CancelledError):
             return  # the client has gone; what it sent whole is in the log
 
     async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> Answer:
         if scope.path in HEALTH_PATHS and scope.method == "GET":
-            return IN_MAINTENANCE if self._maintenance.on and scope.path == READY_PATH else HEALTHY
+            return self._ready() if scope.path == READY_PATH else HEALTHY
         headers = scope.headers
         match = self._router.resolve(scope.method, scope.path, headers)
         dialect = match.dialect
@@ -128,8 +158,17 @@ class EdgeApp:
         if call.method == "OPTIONS" and dialect.preflight:
             return dialect.preflight
         request = Request(dialect, call)
-        answer = await self._answer_call(request, match, protocol)
+        try:
+            answer = await self._answer_call(request, match, protocol)
+        finally:
+            if request.place:
+                self._gate.leave(request.place)
         return request.told(answer)
+
+    def _ready(self) -> Answer:
+        if self._maintenance.on:
+            return IN_MAINTENANCE
+        return SHORT_OF_ROOM[self._room.short] if self._room.short else HEALTHY
 
     async def _answer_call(self, request: Request, match: Match, protocol: HTTPProtocol) -> Answer:
         dialect, call = request.dialect, request.call
@@ -143,13 +182,17 @@ class EdgeApp:
         except Refused as refused:
             if not match.stray:  # a browser that asks for its icon is no sender that went wrong
                 self._keep(request, refused)
-            await request.drain(protocol)
+            await self._drain(request, protocol)
             return dialect.refuse(refused)
+        except Busy as busy:
+            if self._busy.take():
+                logger.warning("edge: a call was answered 503: %s", busy)
+            return _unavailable(request, f"{busy}; try again")
         except LogUnavailable as error:
-            logger.error("edge: nothing accepted: %s", error)
-            unavailable = dialect.refuse(Refused(dialect.faults.unavailable, "the event store is busy; try again"))
-            return unavailable._replace(headers=[*unavailable.headers, RETRY_AFTER])
-        except (ProtocolError, ProtocolClosed):
+            if self._unavailable.take():
+                logger.error("edge: nothing accepted: %s", error)
+            return _unavailable(request, "the event store is busy; try again")
+        except (ProtocolError, ProtocolClosed, Gone):
             raise
         except Exception:
             logger.exception("edge: defect while answering %s %s", call.method, dialect.conceal_path(call.path))
@@ -159,8 +202,8 @@ class EdgeApp:
         """Admit, read, recall, decode, look up, make durable, remember, answer; each step may refuse."""
         caller = self._admit(request, route)
         keyed: KeyedCall | None = None
-        if route.method != "GET":
-            await request.read(route, protocol)
+        if request.place:
+            await request.read(route, protocol, request.place)
             keyed = None if route.open else request.keyed(caller, route)  # without a caller it would be nobody's key
             if keyed and (remembered := await self._recall(keyed, request.dialect)):
                 return remembered
@@ -173,7 +216,8 @@ class EdgeApp:
         """Who calls, if anybody may now: known before the body is read."""
         writes = route.method != "GET"
         if writes:
-            self._require_no_maintenance(request)
+            self._require_open(request)
+            self._enter(request)
         if route.open:
             return NOBODY  # and the request has no caller: a refusal of it is kept like any without a key
         caller = request.caller = request.dialect.authenticate(request.call)
@@ -189,7 +233,9 @@ class EdgeApp:
         records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)
         if not records:
             return answer
-        self._require_no_maintenance(request)  # of a GET, only its records tell that it writes
+        if request.place is None:  # of a GET, only its records tell that it writes
+            self._require_open(request)
+            self._enter(request)
         if keyed:
             mark_undated(records, arrival.received_at)
         if route.open and not self._keyless.take():  # or anybody at all could fill the disk
@@ -197,16 +243,37 @@ class EdgeApp:
         self._next_us = arrival.received_us + len(records)
         self._lookups.fill(records)
         try:
-            await self._journal.append(records)
+            durable = self._journal.append(records)
         except AppendTooLarge:
             reason = f"its records take more than {self._append_bytes_max} bytes"
             raise Refused(dialect.faults.too_large, reason) from None
+        del records  # what waits for the disk are the lines alone
+        request.release_body()
+        await durable
         return answer
 
-    def _require_no_maintenance(self, request: Request) -> None:
+    def _require_open(self, request: Request) -> None:
+        """That something may be written at all."""
         if self._maintenance.on:
             request.fields = [MAINTENANCE_RETRY_AFTER]
             raise Refused(request.dialect.faults.maintenance, "the server is in maintenance; try again later")
+        if self._room.short:
+            request.fields = [MAINTENANCE_RETRY_AFTER]
+            raise Refused(request.dialect.faults.unavailable, "the server has no room for events now; try again later")
+
+    def _enter(self, request: Request) -> None:
+        """Takes a place for the request. Raises `Busy`."""
+        if self._journal.waiting_bytes > self._waiting_bytes_max:
+            raise Busy("too many bytes are waiting for the disk")
+        request.place = self._gate.enter()
+
+    async def _drain(self, request: Request, protocol: HTTPProtocol) -> None:
+        """Lets the body of a refused request come, if there is room for it."""
+        try:
+            request.place = request.place or self._gate.enter()
+        except Busy:
+            return
+        await request.drain(protocol, request.place)
 
     def _count(self, request: Request, caller: Caller) -> None:
         """Takes the request from the application's limit, if it has one."""
@@ -235,7 +302,7 @@ class EdgeApp:
 
     def _keep(self, request: Request, refused: Refused) -> None:
         """Notes the rejection without waiting for it: nothing was promised about it."""
-        if self._maintenance.on:
+        if self._maintenance.on or self._room.short:
             return  # whoever needs the disk to be left alone gets that
         record = self._rejections.record(
             request.dialect, request.call, request.caller, refused, request.body, self._arrive()
@@ -251,6 +318,12 @@ class EdgeApp:
 
     def _close_books(self, until_us: int) -> None:
         self._journal.close_minutes(until_us, list(self._rejections.overflow(until_us, _new_id)))
+
+
+def _unavailable(request: Request, reason: str) -> Answer:
+    """In the vendor's form; nothing is wrong with the request."""
+    request.fields = [*request.fields, RETRY_AFTER]
+    return request.dialect.refuse(Refused(request.dialect.faults.unavailable, reason))
 
 
 def _new_id() -> str:

@@ -1,7 +1,8 @@
 """Reads a request's body within its limit, and decompresses it within the same limit.
 
 A body is refused before memory grows: by its declared length, else as soon as what came exceeds the limit. A
-compressed one costs at most the limit once more, whatever it claims to hold.
+compressed one costs at most the limit once more, whatever it claims to hold. What has come takes room at the gate, so
+that all bodies together have a bound; of a large one not before it has come, or saying so would be enough to hold it.
 """
 
 import zlib
@@ -9,7 +10,9 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from catchment.dialects.dialect import Headers
+from catchment.edge.gate import Place
 
+AT_ONCE_BYTES_MAX = 64 * 1024  # larger ones are read part by part
 CODINGS_MAX = 2
 MEMBERS_MAX = 16  # each costs a copy of what is left
 _AUTO_GZIP_OR_ZLIB = 47
@@ -18,6 +21,10 @@ _RAW_DEFLATE = -15
 
 class TooLarge(Exception):
     """The body is over the limit, compressed or not."""
+
+
+class Gone(Exception):
+    """The client left in the middle of its body."""
 
 
 class BadEncoding(Exception):
@@ -32,21 +39,36 @@ class Source(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-async def read_body(source: Source, headers: Headers, bytes_max: int) -> bytes:
-    """The body as sent. Raises `TooLarge`."""
-    declared = headers.get("content-length")
-    if declared is not None:
-        if not declared.isdecimal() or int(declared) > bytes_max:
-            raise TooLarge
-        return await source()
-    parts: list[bytes] = []
-    size = 0
-    async for part in source:
-        size += len(part)
-        if size > bytes_max:
-            raise TooLarge
-        parts.append(bytes(part))
+async def read_body(source: Source, headers: Headers, bytes_max: int, place: Place) -> bytes:
+    """The body as sent, for which `place` then holds the room. Raises `TooLarge`, `Busy` and `TooSlow`."""
+    declared = _declared_bytes(headers)
+    if declared is not None and declared > bytes_max:
+        raise TooLarge
+    with place:
+        if declared is not None and declared <= AT_ONCE_BYTES_MAX:
+            place.hold(declared)
+            return await source()
+        parts: list[bytes] = []
+        size = 0
+        async for part in source:
+            size += len(part)
+            if size > bytes_max:
+                raise TooLarge
+            place.hold(size)
+            parts.append(part)
+    if declared is not None and size < declared:
+        raise Gone
     return b"".join(parts)
+
+
+def _declared_bytes(headers: Headers) -> int | None:
+    """What the Content-Length says; None without one. Raises `TooLarge` where it is no number."""
+    declared = headers.get("content-length")
+    if declared is None:
+        return None
+    if not declared.isdecimal():
+        raise TooLarge
+    return int(declared)
 
 
 def decompress(body: bytes, encoding: str | None, bytes_max: int) -> bytes:

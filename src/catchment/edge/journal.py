@@ -15,6 +15,8 @@ from catchment.errors import LogUnavailable
 from catchment.log.log import LogWriter
 from catchment.record import Record, RejectionRecord, encode_lines
 
+_ENCODED_AT_ONCE = 2000
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,28 +25,28 @@ class AppendTooLarge(Exception):
 
 
 class Journal:
-    """Of one edge process; an append has at most `append_bytes_max`."""
+    """Of one edge process; an append has at most `append_bytes_max`. `waiting_bytes` are appended and not durable."""
 
     def __init__(self, log: LogWriter, append_bytes_max: int) -> None:
         self._log = log
         self._append_bytes_max = append_bytes_max
         self._books = Books()
+        self.waiting_bytes = 0
 
-    async def append(self, records: list[Record]) -> None:
-        """Makes the records of one request durable, or raises `LogUnavailable` or `AppendTooLarge`."""
+    def append(self, records: list[Record]) -> "asyncio.Future[None]":
+        """Done once the records of one request are durable, or fails with `LogUnavailable`. Raises that, or
+        `AppendTooLarge`."""
         edge = self._books.enter(records)
         try:
-            lines = encode_lines(records)
-            if lines.count(b"\n") != len(records):
-                raise AssertionError("a record is not one line")
-            if len(lines) > self._append_bytes_max:
-                raise AppendTooLarge
+            lines = self._encoded(records)
             durable = self._log.append(lines)
         except BaseException:
             self._books.withdraw()
             raise
-        durable.add_done_callback(partial(self._count_anew, edge))  # also where the client does not wait for it
-        await durable
+        self.waiting_bytes += len(lines)
+        # also where the client does not wait for it
+        durable.add_done_callback(partial(self._settle, edge, len(lines)))
+        return durable
 
     def note(self, rejection: RejectionRecord) -> None:
         """Keeps a rejection, if the log takes it."""
@@ -76,6 +78,24 @@ class Journal:
     async def close(self) -> None:
         """Lets the log finish what waits."""
         await self._log.close()
+
+    def _encoded(self, records: list[Record]) -> bytes:
+        """The lines, some at a time, so that those of a request that is too large are never all made."""
+        parts, size = [], 0
+        for begin in range(0, len(records), _ENCODED_AT_ONCE):
+            lines = encode_lines(records[begin : begin + _ENCODED_AT_ONCE])
+            size += len(lines)
+            if size > self._append_bytes_max:
+                raise AppendTooLarge
+            parts.append(lines)
+        lines = parts[0] if len(parts) == 1 else b"".join(parts)
+        if lines.count(b"\n") != len(records):
+            raise AssertionError("a record is not one line")
+        return lines
+
+    def _settle(self, edge: str, size: int, durable: "asyncio.Future[Any]") -> None:
+        self.waiting_bytes -= size
+        self._count_anew(edge, durable)
 
     def _count_anew(self, edge: str, durable: "asyncio.Future[Any]") -> None:
         """Nobody knows what the log has of an append that failed."""

@@ -1,48 +1,67 @@
 """What is known of a request so far: for its answer, and for the rejection that it may become."""
 
-from catchment.dialects.dialect import Answer, Call, Caller, Dialect, Headers, Route
-from catchment.edge.body import BadEncoding, Source, TooLarge, decompress, read_body
+from contextlib import suppress
+
+from catchment.dialects.dialect import Answer, Call, Caller, Dialect, Route
+from catchment.edge.body import (
+    AT_ONCE_BYTES_MAX,
+    BadEncoding,
+    Source,
+    TooLarge,
+    decompress,
+    read_body,
+)
+from catchment.edge.gate import Busy, Place, TooSlow
 from catchment.edge.idempotency import KEY_HEADER, BadKey, KeyedCall, key_of
 from catchment.errors import Refused
 
-DRAINED_BYTES_MAX = 64 * 1024
-
 
 class Request:
-    """One call and its dialect. `caller` is None until the key was understood, `body` empty until it was read, and
-    `fields` are header fields that its answer gets, whatever that is."""
+    """One call and its dialect. `place` is None until it has one, `caller` until the key was understood; `body` is
+    empty until it was read, and `fields` are header fields that its answer gets, whatever that is."""
 
     def __init__(self, dialect: Dialect, call: Call) -> None:
         self.dialect = dialect
         self.call = call
+        self.place: Place | None = None
         self.caller: Caller | None = None
         self.body = b""
         self.was_read = False
         self.fields: list[tuple[str, str]] = []
 
-    async def read(self, route: Route, source: Source) -> None:
+    async def read(self, route: Route, source: Source, place: Place) -> None:
         """The body, without its encoding. Of one that cannot be decompressed, what was sent stays."""
         faults, headers = self.dialect.faults, self.call.headers
         self.was_read = True
         try:
-            self.body = body = await read_body(source, headers, route.body_bytes_max)
+            self.body = await read_body(source, headers, route.body_bytes_max, place)
             encoding = headers.get("content-encoding")
             if encoding:
-                self.body = decompress(body, encoding, route.body_bytes_max)
+                self.body = decompress(self.body, encoding, route.body_bytes_max)
+                place.hold(len(self.body), came=False)
+        except TooSlow:
+            raise Refused(faults.too_slow, "the body did not come in time") from None
         except TooLarge:
             reason = f"body is larger than {route.body_bytes_max} bytes, counted without compression"
             raise Refused(faults.too_large, reason) from None
         except BadEncoding as error:
             raise Refused(faults.malformed, str(error)) from None
 
-    async def drain(self, source: Source) -> None:
-        """Reads a small body of a request that was refused without it: an answer before the body has come ends the
-        connection, and with it maybe the answer."""
+    async def drain(self, source: Source, place: Place) -> None:
+        """Reads a small body of a request that was refused without it, if there is room: an answer before the body has
+        come ends the connection, and with it maybe the answer."""
         if self.was_read or self.call.method == "GET" or "expect" in self.call.headers:
             return
         self.was_read = True
-        if _declared_bytes(self.call.headers) <= DRAINED_BYTES_MAX:
-            await source()
+        if "content-length" in self.call.headers:
+            with suppress(TooLarge, TooSlow, Busy):
+                await read_body(source, self.call.headers, AT_ONCE_BYTES_MAX, place)
+
+    def release_body(self) -> None:
+        """Forgets the body, of which nothing is needed any more."""
+        self.body = b""
+        if self.place:
+            self.place.hold(0)
 
     def identify(self) -> None:
         """Learns the application where the key tells it, though there is no route."""
@@ -70,9 +89,3 @@ class Request:
         if self.dialect.preflight:
             fields.append(("access-control-expose-headers", ", ".join(name for name, _ in self.fields)))
         return answer._replace(headers=[*answer.headers, *fields])
-
-
-def _declared_bytes(headers: Headers) -> int:
-    """What the Content-Length says; nothing is as good as too much."""
-    declared = headers.get("content-length") or ""
-    return int(declared) if declared.isdecimal() else DRAINED_BYTES_MAX + 1

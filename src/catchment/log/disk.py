@@ -7,6 +7,7 @@ simulated disk (tests/log/disk.py) has steps of its own and the same orders.
 
 import fcntl
 import os
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -85,6 +86,10 @@ class Disk(ABC):
             file.close()
         self.rename(fresh, path)
         self.sync_folder(path.parent)
+
+    def free_bytes(self, path: Path) -> int:
+        """Bytes that are free for us on the disk that `path` is on."""
+        return shutil.disk_usage(path).free
 
     # The steps
 

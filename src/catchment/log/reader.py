@@ -16,6 +16,7 @@ from pathlib import Path
 from catchment.log.disk import Disk, FileInfo
 from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
+from catchment.log.room import RESUME_FREE_SHARE, backlog_behind
 from catchment.log.segment import (
     VERSION,
     WRITER_PREFIX,
@@ -33,6 +34,7 @@ from catchment.settings import Log
 DAMAGE_ENDING = ".damaged"  # a note beside a segment, which is kept
 TORN_ENDING = ".torn"  # the bytes of a torn group
 PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again before its unreadable blocks are given up
+ROOM_LOOK_S = 1.0
 BLOCK_BYTES = 4096
 _LEAST_READ_BYTES = 1024 * 1024
 _VERSION_BYTES = 64
@@ -57,6 +59,7 @@ class SegmentReader:
         self._turn = 0
         self._findings: set[Path] = set()  # what was told already
         self._unwritten: dict[Path, bytes] = {}  # findings that go to the disk before the position passes them
+        self._room_again_at = 0.0
         self._failing: dict[Path, float] = {}  # since when a segment cannot be read
         self._readable: set[Path] = set()  # segments whose format is known
 
@@ -84,6 +87,8 @@ class SegmentReader:
                 size += sum(map(len, groups))
         if failure is not None and not position:
             raise failure
+        if not position:
+            self._make_room()
         return Batch(b"".join(parts), position, len(parts)) if position else None
 
     def commit(self, batch: Batch) -> None:
@@ -94,21 +99,13 @@ class SegmentReader:
         merged = self._committed | batch.position
         save_positions(self._disk, self._root, merged)
         self._committed = merged
+        hours = 0.0 if self._is_short_of_room() else self._settings.keep_loaded_hours
         for writer, position in merged.items():
-            self._forget(writer, position)
+            self._forget(writer, position, hours)
 
     def backlog(self) -> Backlog:
         """See `LogReader.backlog`."""
-        unread, held = 0, 0
-        for writer in self._writers():
-            position = self._committed.get(writer, START)
-            for sequence, info in self._segments(writer):
-                held += info.size
-                if sequence > position.sequence:
-                    unread += info.size
-                elif sequence == position.sequence:
-                    unread += max(0, info.size - position.offset)
-        return Backlog(unread, held)
+        return backlog_behind(self._disk, self._root, self._committed)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -257,9 +254,26 @@ class SegmentReader:
             self._findings.add(note)
             self._unwritten[note] = f"{finding}\n".encode()
 
-    def _forget(self, writer: str, position: Position) -> None:
-        """Removes segments that are behind the position, unless they are damaged or to be kept a while."""
-        folder, hours = self._root / writer, self._settings.keep_loaded_hours
+    def _make_room(self) -> None:
+        """While nothing is appended because the disk is short, nothing is committed, which is when segments go."""
+        if self._settings.keep_loaded_hours and self._clock() >= self._room_again_at:
+            self._room_again_at = self._clock() + ROOM_LOOK_S
+            if self._is_short_of_room():
+                for writer, position in self._committed.items():
+                    self._forget(writer, position, 0.0)
+
+    def _is_short_of_room(self) -> bool:
+        """Whether what is kept for longer than it must be is in the way of new events, or soon will be."""
+        if not self._settings.keep_loaded_hours:
+            return False
+        try:
+            return self._disk.free_bytes(self._root) < self._settings.free_bytes_min * RESUME_FREE_SHARE**2
+        except OSError:
+            return False
+
+    def _forget(self, writer: str, position: Position, hours: float) -> None:
+        """Removes segments that are behind the position, unless they are damaged or to be kept for some hours."""
+        folder = self._root / writer
         try:
             notes = [info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)]
             damaged = {".".join(name.split(".")[:2]) for name in notes}

@@ -25,6 +25,31 @@ class Ingest(Section):
     connections_max: int = Field(
         4096, ge=1, le=65536, description="Connections one edge process serves at a time, idle ones too; more wait."
     )
+    open_requests_max: int = Field(
+        1024, ge=1, le=65536, description="Requests under way in one edge process; it answers 503 to more."
+    )
+    bodies_bytes_max: int = Field(
+        64 * MIB,
+        ge=MIB,
+        le=65536 * MIB,
+        description="Bytes of the bodies under way in one edge process; more get 503, but never a single one.",
+    )
+    body_seconds_max: float = Field(60, gt=0, le=3600, description="Time for a body to arrive, else 408.")
+    head_bytes_max: int = Field(
+        32 * 1024,
+        ge=8192,
+        le=MIB,
+        description="Bytes of a request's first line and header fields, else 431; also what one connection buffers.",
+    )
+    head_seconds_max: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="Time for a request's head to arrive, and for a connection to be idle; then it is closed.",
+    )
+    http2: bool = Field(
+        False, description="Whether HTTP/2 is spoken too; its connections may stay silent for as long as they like."
+    )
     trusted_proxies: list[str] = Field(
         default_factory=list,
         description="Peers whose `X-Forwarded-For` is believed: IP addresses or networks.",
@@ -83,7 +108,15 @@ class Log(Section):
         description="Bytes waiting for fsync in one edge process before it answers 503.",
     )
     keep_loaded_hours: float = Field(
-        0, ge=0, le=24 * 366, description="How long a segment stays after the store has all of it."
+        0, ge=0, le=24 * 366, description="How long a segment stays after the store has all of it, while there is room."
+    )
+    bytes_max: int = Field(
+        65536 * MIB,
+        ge=MIB,
+        description="Bytes that wait in all folders of the log to be loaded; with more, the edge answers 503.",
+    )
+    free_bytes_min: int = Field(
+        512 * MIB, ge=0, description="Bytes free on the disk of the data dir; with less, the edge answers 503."
     )
 
 
@@ -147,6 +180,12 @@ class Limits(Section):
         ge=0,
         le=100_000_000,
         description="Keys whose answers are remembered, at some 500 bytes of disk each; of more, the oldest go first.",
+    )
+    json_values_max: int = Field(
+        1_000_000,
+        ge=1000,
+        le=100_000_000,
+        description="JSON values of a body, or of its parts that are taken apart; each may cost 150 bytes of memory.",
     )
     rejection_bytes_max: int = Field(64 * 1024, ge=0, description="Bytes of a refused body that are kept.")
     rejections_per_minute_max: int = Field(

@@ -27,6 +27,7 @@ from catchment.dialects.dialect import (
     one_line,
     require_utf8,
     user_agent_of,
+    values_of,
 )
 from catchment.errors import Refused
 from catchment.keyring import Keyring
@@ -69,6 +70,7 @@ class Batch:
         )
         self._callers = Keyring(pair for name, app in apps.items() if app.batch for pair in _keys(name, app.batch))
         self._events_max = limits.batch_events_max
+        self._values_max = limits.json_values_max
         self._user_id_chars_max = limits.batch_user_id_chars_max
         self._name_pattern = re.compile(rf"ue\.[A-Za-z0-9_]{{1,{limits.batch_event_name_chars_max}}}")
 
@@ -98,6 +100,7 @@ class Batch:
         try:
             require_utf8(body)
             _ANY.decode(body)  # all of it, before `one_line` can hide a line break inside a string
+            self._require_few_values(body)
             line = one_line(body)
             users = _single(line, call, context) if endpoint == "single" else _bulk(line, context)
             records = self._records(users, context)
@@ -106,6 +109,12 @@ class Batch:
         except UnicodeEncodeError:
             raise Refused(MALFORMED, "a custom user id must be valid UTF-8") from None
         return Decoded(records, Answer(201, JSON, b'{"token":"%b"}' % token.encode()))
+
+    def _require_few_values(self, body: bytes) -> None:
+        """Of each object and array that is looked into, all members and elements are cut out first."""
+        if len(body) > self._values_max and values_of(body) > self._values_max:
+            reason = f"must not have more than {self._values_max} JSON values, commas in texts counted too"
+            raise Refused(MALFORMED, reason, path="$")
 
     def conceal_path(self, path: str) -> str:
         """The path without the API key, whether that is a known one or not."""

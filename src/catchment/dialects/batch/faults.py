@@ -20,4 +20,5 @@ FAULTS = Faults(
     too_many=TOO_MANY,
     maintenance=Fault(503, 2, "MAINTENANCE_ERROR"),
     key_reused=Fault(422, 31, "MALFORMED_PARAMETER"),
+    too_slow=Fault(408, 32, "MALFORMED_JSON_BODY"),  # the vendor has no code for a body that does not come
 )

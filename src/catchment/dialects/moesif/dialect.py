@@ -15,10 +15,11 @@ import msgspec
 from msgspec import Raw
 
 from catchment.dialects.dialect import Answer, Arrival, Call, Caller, Decoded, Route, one_line, require_utf8
+from catchment.dialects.moesif.bounds import Bounds
 from catchment.dialects.moesif.context import SOURCE, Grant, context_of
 from catchment.dialects.moesif.credentials import Concealment, Credentials
 from catchment.dialects.moesif.events import action_record, api_call_record
-from catchment.dialects.moesif.faults import FAULTS, FORBIDDEN, NOT_ACCEPTABLE, TOO_LARGE, UNAUTHORIZED, unfit
+from catchment.dialects.moesif.faults import FAULTS, FORBIDDEN, NOT_ACCEPTABLE, UNAUTHORIZED, unfit
 from catchment.dialects.moesif.governance import JSON_CORS, governance_of
 from catchment.dialects.moesif.negotiation import accepts_json
 from catchment.dialects.moesif.profiles import company_record, subscription_record, user_record
@@ -86,7 +87,7 @@ class Moesif:
         credential_headers: Iterable[str],
     ) -> None:
         self.routes = _routes(limits)
-        self._elements_max = limits.moesif_batch_elements_max
+        self._bounds = Bounds(limits.moesif_batch_elements_max, limits.json_values_max)
         self._event_bytes_max = limits.moesif_event_bytes_max
         callers: dict[str, Caller] = {}
         secret_headers = frozenset(credential_headers)
@@ -147,7 +148,8 @@ class Moesif:
         try:
             require_utf8(body)
             body = one_line(body)
-            raws = self._elements(body) if batch else [Raw(body.strip())]
+            self._bounds.require(body, resource, batch=batch)
+            raws = _RAW_LIST.decode(body) if batch else [Raw(body.strip())]
             elements = shape.batch.decode(body) if batch else [shape.single.decode(body)]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unfit(error) from None
@@ -162,12 +164,6 @@ class Moesif:
                     refused.path = f"$[{index}]" + refused.path.removeprefix("$")
                 raise
         return records
-
-    def _elements(self, body: bytes) -> list[Raw]:
-        raws = _RAW_LIST.decode(body)
-        if len(raws) > self._elements_max:
-            raise Refused(TOO_LARGE, f"a batch has at most {self._elements_max} elements")
-        return raws
 
 
 def _routes(limits: Limits) -> tuple[Route, ...]:

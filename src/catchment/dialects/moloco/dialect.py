@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from catchment.dialects.dialect import Answer, Arrival, Call, Caller, Decoded, Route
+from catchment.dialects.dialect import Answer, Arrival, Call, Caller, Decoded, Route, values_of
 from catchment.dialects.moloco.content import content_faults
 from catchment.dialects.moloco.events import SOURCE, event_record
-from catchment.dialects.moloco.faults import DENIED, FAULTS, NO_PLATFORM, UNAUTHENTICATED, UNROUTED
+from catchment.dialects.moloco.faults import DENIED, FAULTS, NO_PLATFORM, UNAUTHENTICATED, UNROUTED, invalid
 from catchment.dialects.moloco.forms import SEGMENT_EVENT, USER_EVENT
 from catchment.dialects.moloco.identity import identifiers_of
 from catchment.dialects.moloco.protobuf import parsed
@@ -100,6 +100,8 @@ class Moloco:
         grant: Grant = caller.grant
         if grant.expires_at is not None and arrival.received_at >= grant.expires_at:
             raise Refused(DENIED, f"x-api-key has expired, at {grant.expires_at:%Y-%m-%dT%H:%M:%S%z}")
+        if len(body) > self._limits.json_values_max and values_of(body) > self._limits.json_values_max:
+            raise invalid(f"a body has at most {self._limits.json_values_max} JSON values", "$")
         raws, event = parsed(body, _FORMS[endpoint])
         identifiers = identifiers_of(event)
         for fault in content_faults(

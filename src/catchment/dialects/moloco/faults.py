@@ -17,6 +17,7 @@ FAULTS = Faults(
     too_many=Fault(429, 8, "Too Many Requests"),
     maintenance=Fault(503, 14, "Service Unavailable"),
     key_reused=Fault(422, 3, "Unprocessable Content"),
+    too_slow=Fault(408, 4, "Request Timeout"),
 )
 UNROUTED = (FAULTS.not_found, FAULTS.wrong_method)  # answered with their names, as the gateway does (6.19, 6.20)
 

@@ -1,0 +1,265 @@
+"""Under pressure, over the wire: slow and silent clients, too much at once, large heads. Each answer is the vendor's,
+and afterwards everything is as before."""
+
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tomlkit
+
+from catchment import config
+from tests.conftest import AppOf, Server, until, write_apps
+
+ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
+BATCH = {"events": [{"name": "ue.x"}]}
+MOLOCO = {"event_type": "HOME", "channel_type": "SITE", "timestamp": 1617870506121, "user_id": "u"}
+PLACES = 4
+HEAD_SECONDS, BODY_SECONDS = 1.5, 2.0
+HEAD_BYTES = 8192
+BODIES_BYTES = 1024 * 1024
+PATIENCE_S = 30.0
+
+
+def start(folder: Path, **ingest: float) -> Server:
+    """A server with one edge process and these settings of its own."""
+    write_apps(folder, ["default", *(f"app{number}" for number in range(8))])
+    file = folder / config.FILE_NAME
+    document: Any = tomlkit.parse(file.read_text())
+    document["ingest"] = ingest
+    file.write_text(tomlkit.dumps(document))
+    return Server(folder, "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Waits for nothing long."""
+    server = start(
+        tmp_path_factory.mktemp("strict"),
+        head_seconds_max=HEAD_SECONDS,
+        body_seconds_max=BODY_SECONDS,
+        head_bytes_max=HEAD_BYTES,
+        connections_max=8,
+    )
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Has little room."""
+    server = start(tmp_path_factory.mktemp("small"), open_requests_max=PLACES, bodies_bytes_max=BODIES_BYTES)
+    yield server
+    assert server.stop() == 0
+
+
+class Raw:
+    """A connection on which the test says what is sent when."""
+
+    def __init__(self, server: Server) -> None:
+        url = httpx.URL(server.ingest)
+        self.socket = socket.create_connection((url.host, url.port or 80), timeout=PATIENCE_S)
+
+    def head(self, path: str, headers: dict[str, str], length: int | None, method: str = "POST") -> None:
+        """Sends the head of a request; without a length the body comes in chunks."""
+        framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            "Host: x",
+            framing,
+            *(f"{key}: {value}" for key, value in headers.items()),
+        ]
+        self.send("\r\n".join([*lines, "", ""]).encode())
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def chunk(self, data: bytes) -> None:
+        self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the next answer."""
+        file = self.socket.makefile("rb")
+        status = int(file.readline().split()[1])
+        headers = {}
+        while line := file.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        return status, headers, file.read(int(headers["content-length"]))
+
+    def is_closed(self) -> bool:
+        """Whether the server ends the connection without another byte; waits for that."""
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def calls(app: AppOf) -> dict[str, tuple[str, dict[str, str], Any]]:
+    return {
+        "moesif": ("/v1/actions", app.moesif_headers, ACTION),
+        "batch": (app.batch_path + "/u", app.batch_headers, BATCH),
+        "moloco": (app.moloco_path, app.moloco_headers, MOLOCO),
+    }
+
+
+def fill(server: Server, app: AppOf) -> list[Raw]:
+    """Takes all places, with bodies of which one byte is missing."""
+    held = []
+    body = json.dumps(ACTION).encode()
+    for _ in range(PLACES):
+        raw = Raw(server)
+        raw.head("/v1/actions", app.moesif_headers, len(body))
+        raw.send(body[:-1])
+        held.append(raw)
+    return held
+
+
+def busy(server: Server) -> bool:
+    """Whether a call of some other application is refused."""
+    return AppOf(server, "app7").moesif("/v1/actions", ACTION).status_code == 503
+
+
+class TestSlowClients:
+    @pytest.mark.parametrize(
+        "sent", [b"", b"P", b"GET /health/live HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "a byte", "half a head"]
+    )
+    def test_a_connection_on_which_no_head_comes_is_closed(self, strict: Server, sent: bytes) -> None:
+        with closing(Raw(strict)) as raw:
+            raw.send(sent)
+            assert raw.is_closed()
+
+    def test_a_head_that_comes_byte_by_byte_is_not_waited_for(self, strict: Server) -> None:
+        with closing(Raw(strict)) as raw, pytest.raises(OSError):  # noqa: PT011, PT012
+            until_s = time.monotonic() + PATIENCE_S
+            while time.monotonic() < until_s:
+                raw.send(b"G")
+                time.sleep(0.05)
+
+    def test_a_connection_that_is_kept_and_not_used_is_closed(self, strict: Server) -> None:
+        with closing(Raw(strict)) as raw:
+            raw.head("/health/live", {}, 0, "GET")
+            assert raw.answer()[0] == 200
+            assert raw.is_closed()
+
+    def test_a_head_that_is_too_large_is_refused(self, strict: Server) -> None:
+        with closing(Raw(strict)) as raw:
+            raw.head("/v1/actions", {"X-Long": "x" * HEAD_BYTES}, 0)
+            assert raw.answer()[0] == 431
+            assert raw.is_closed()
+
+    @pytest.mark.parametrize("vendor", ["moesif", "batch", "moloco"])
+    def test_a_body_that_does_not_come_is_refused_in_the_vendors_form_and_kept(
+        self, strict: Server, vendor: str
+    ) -> None:
+        app = AppOf(strict, "app0")
+        path, headers, _ = calls(app)[vendor]
+        with closing(Raw(strict)) as raw:
+            raw.head(path, headers, 100)
+            raw.send(b"{")
+            status, answered, body = raw.answer()
+            assert raw.is_closed()
+        assert (status, answered["content-type"]) == (408, "application/json")
+        reason = "the body did not come in time"
+        assert (
+            json.loads(body)
+            == {
+                "moesif": {"moesif_error": {"code": "timeout", "msg": reason}},
+                "batch": {"code": 32, "type": "MALFORMED_JSON_BODY", "message": reason},
+                "moloco": {"code": 4, "message": reason, "details": []},
+            }[vendor]
+        )
+        query = "SELECT status, payload FROM rejections WHERE app = 'app0' AND source = {source:String}"
+        assert strict.rows_when(1, query, source=vendor) == [{"status": 408, "payload": ""}]
+
+    def test_a_large_body_that_stops_coming_is_refused_too(self, strict: Server) -> None:
+        app = AppOf(strict, "app1")
+        with closing(Raw(strict)) as raw:
+            raw.head("/v1/actions/batch", app.moesif_headers, 500_000)
+            raw.send(b"[" * 200_000)
+            assert raw.answer()[0] == 408
+
+    def test_connections_beyond_the_limit_wait_and_are_served(self, strict: Server) -> None:
+        silent = [Raw(strict) for _ in range(20)]
+        with closing(Raw(strict)) as raw:
+            raw.head("/health/live", {}, 0, "GET")
+            assert raw.answer()[0] == 200
+        for each in silent:
+            each.close()
+
+
+class TestTooMuchAtOnce:
+    def test_more_requests_are_refused_in_the_vendors_form_before_their_bodies_and_not_kept(
+        self, small: Server
+    ) -> None:
+        app = AppOf(small, "app2")
+        held = fill(small, app)
+        until(lambda: busy(small), within_s=PATIENCE_S)
+        reason = "too many requests are under way; try again"
+        forms: dict[str, Any] = {
+            "moesif": {"moesif_error": {"code": "unavailable", "msg": reason}},
+            "batch": {"code": 2, "type": "MAINTENANCE_ERROR", "message": reason},
+            "moloco": {"code": 14, "message": reason, "details": []},
+        }
+        with closing(Raw(small)) as raw:
+            raw.head("/v1/actions", app.moesif_headers, 5_000_000)
+            status, headers, body = raw.answer()  # nothing of the body was sent
+        assert (status, headers["retry-after"], json.loads(body)) == (503, "5", forms["moesif"])
+        for vendor, (path, keys, element) in calls(app).items():
+            for given in (keys, {}):  # whoever calls
+                answer = app.post(path, element, given)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+                assert answer.json() == forms[vendor]
+        assert app.server.http.get(small.ingest + "/health/ready").status_code == 200
+        assert app.server.http.get(small.ingest + "/v1/config", headers=app.moesif_headers).status_code == 200
+        for raw in held:
+            raw.send(b"}")
+            assert raw.answer()[0] == 201
+            raw.close()
+        assert app.moesif("/v1/actions", ACTION).status_code == 201
+        app.events(PLACES + 1)
+        assert small.sql("SELECT count() AS n FROM rejections WHERE app = 'app2'") == [{"n": 0}]
+
+    def test_bodies_that_take_too_many_bytes_are_refused_and_the_largest_is_finished(self, small: Server) -> None:
+        app = AppOf(small, "app3")
+        elements = json.dumps([ACTION] * 10).encode()
+        padding = b" " * (BODIES_BYTES - 200_000)
+        with closing(Raw(small)) as largest:
+            largest.head("/v1/actions/batch", app.moesif_headers, None)
+            largest.chunk(padding)
+            until(lambda: busy(small), within_s=PATIENCE_S)
+            answer = app.moesif("/v1/actions", ACTION)
+            assert answer.json()["moesif_error"]["msg"] == "too many bytes of bodies are under way; try again"
+            assert answer.headers["retry-after"] == "5"
+            largest.chunk(elements)
+            largest.send(b"0\r\n\r\n")
+            assert largest.answer()[0] == 201
+        assert app.moesif("/v1/actions", ACTION).status_code == 201
+        app.events(11)
+
+    def test_a_body_larger_than_the_bound_is_taken_where_it_is_alone(self, small: Server) -> None:
+        app = AppOf(small, "app4")
+        body = json.dumps([ACTION] * 10).encode() + b" " * (5 * BODIES_BYTES)
+        assert app.moesif("/v1/actions/batch", body).status_code == 201
+        assert len(app.events(10)) == 10
+
+    def test_a_body_counts_as_large_as_it_is_without_compression(self, small: Server) -> None:
+        app = AppOf(small, "app5")
+        body = json.dumps([ACTION] * 10).encode() + b" " * (2 * BODIES_BYTES)
+        headers = app.moesif_headers | {"Content-Encoding": "gzip"}
+        small_ones = Raw(small)
+        small_ones.head("/v1/actions", app.moesif_headers, 10)
+        small_ones.send(b"{")
+        with closing(small_ones):
+            until(lambda: app.post("/v1/actions/batch", gzip.compress(body), headers).status_code == 503, within_s=1.5)
+        assert app.post("/v1/actions/batch", gzip.compress(body), headers).status_code == 201
+        app.events(10)
