@@ -31,6 +31,7 @@ from catchment.wiring import PARENT_PID
 
 LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
+PART_COMMAND = (sys.executable, "-m", "catchment")
 READY_WITHIN_S = 60.0
 DRAIN_S = 20  # for the requests under way when the edge is to stop
 STOP_WITHIN_S = {"edge": DRAIN_S + 10.0, "core": DRAIN_S + 40.0}  # the core's longest query comes on top
@@ -247,7 +248,7 @@ def _environment(settings: Settings, addresses: dict[str, tuple[str, int]]) -> d
 
 
 def _start_part(name: str, data_dir: Path, environment: dict[str, str]) -> _Part:
-    return _Part(name, [sys.executable, "-m", "catchment", name, "--data-dir", str(data_dir)], environment)
+    return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment)
 
 
 def _url(host: str, port: int, *, tls: bool) -> str:
