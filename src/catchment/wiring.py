@@ -35,7 +35,7 @@ from catchment.openapi import document
 from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
-from catchment.store.store import Store
+from catchment.store.parts import PartsWatch
 
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
@@ -105,7 +105,7 @@ def log_reader(settings: Settings, data_dir: Path) -> LogReader:
     return SegmentReader(LocalDisk(), data_dir / LOG_FOLDER, settings.log)
 
 
-def open_store(settings: Settings, data_dir: Path) -> Store:
+def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
     """The store, with its schema up to date."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
     store.migrate()
@@ -116,7 +116,9 @@ def core(settings: Settings, data_dir: Path) -> Starlette:
     """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
     opened."""
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    return core_app(settings, data_dir, lambda: (store, log, Loader(log, store, settings.loader)), document())
+    watch = PartsWatch(store.broken_parts, partial(os.kill, os.getpid(), signal.SIGTERM))
+    loader = Loader(log, store, settings.loader, watch.look)
+    return core_app(settings, data_dir, lambda: (store, log, loader), document())
 
 
 def claim_core(data_dir: Path) -> bool:

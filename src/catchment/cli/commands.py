@@ -15,6 +15,7 @@ from catchment import __version__, config, maintenance, processes
 from catchment.cli import asking, keys, log, rejections, report
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, WrongArguments
+from catchment.cli.torture import torture
 from catchment.store import queries
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe, serve
@@ -42,6 +43,7 @@ app.command(config_app)
 app.command(log.app)
 app.command(rejections.app)
 app.command(doctor)
+app.command(torture)
 
 
 @app.command(name="serve")

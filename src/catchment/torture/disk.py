@@ -43,6 +43,10 @@ class TortureDisk(Protocol):
         """Sees to it that what is on it is found in `folder` after the run."""
         ...
 
+    def close(self) -> None:
+        """There is no such disk any more; nothing may run on it."""
+        ...
+
 
 class LimitedDisk:
     """A file system in memory of `size_bytes`, mounted at `path`, which must be an empty folder."""
@@ -70,6 +74,11 @@ class LimitedDisk:
         """See `TortureDisk.keep`."""
         shutil.copytree(self.path, folder, dirs_exist_ok=True, ignore_dangling_symlinks=True)
 
+    def close(self) -> None:
+        """See `TortureDisk.close`."""
+        with suppress(subprocess.CalledProcessError):
+            subprocess.run(["umount", str(self.path)], capture_output=True, check=True)  # noqa: S603, S607
+
     def _resize(self, size_bytes: int) -> None:
         _mount("-o", f"remount,size={size_bytes}", str(self.path))
 
@@ -93,8 +102,10 @@ class PretendedDisk:
 
     def keep(self, folder: Path) -> None:
         """See `TortureDisk.keep`."""
-        if self.path != folder:
-            shutil.copytree(self.path, folder, dirs_exist_ok=True)
+        self.path.rename(folder)
+
+    def close(self) -> None:
+        """See `TortureDisk.close`."""
 
 
 def enter_namespace(arguments: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ import httpx
 
 from catchment.log.disk import LocalDisk
 from catchment.log.verify import verify
+from catchment.supervisor import CannotServe
 from catchment.torture.client import Client
 from catchment.torture.control import Control
 from catchment.torture.disk import MIB, TortureDisk, open_disk
@@ -28,6 +29,7 @@ from catchment.torture.verdict import Verdict, look
 
 LOADED_WITHIN_S = 300.0
 CLIENTS_END_WITHIN_S = 60.0
+OUTPUT_NAME, KEPT_NAME = "server.log", "disk-kept"
 _STEP_S = 0.1
 _DISK_BYTES_MIN, _DISK_BYTES_AN_EVENT = 512 * MIB, 600
 
@@ -73,26 +75,33 @@ class Outcome:
 Tell = Callable[[Progress], None]
 
 
-class CannotTorture(Exception):
-    """Why there is no verdict, and what to do."""
-
-
 def run(plan: Plan, tell: Tell = lambda _progress: None) -> Outcome:
-    """Runs it; `tell` is called some times a second. Raises `CannotTorture` where the server never comes up."""
+    """Runs it; `tell` is called some times a second. Raises `CannotServe` where the server never comes up."""
     folder = Path(tempfile.mkdtemp(prefix="catchment-torture-"))
+    outcome: Outcome | None = None
     try:
         control = Control(folder / "control")
         disk = open_disk(folder, _DISK_BYTES_MIN + int(plan.seconds * plan.rate) * _DISK_BYTES_AN_EVENT, control)
-        with (folder / "server.log").open("wb") as output:
-            server = TorturedServer(disk.path / "data", control, output)
-            try:
-                outcome = _Run(plan, folder, control, disk, server, tell).run()
-            finally:
-                server.destroy()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return _close(plan, folder, disk, outcome)
+        try:
+            outcome = _run_on(plan, folder, control, disk, tell)
+            if plan.keep or not outcome.verdict.passed:
+                disk.keep(folder / KEPT_NAME)
+                outcome.folder = folder
+        finally:
+            disk.close()
+    finally:
+        if outcome is None or outcome.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def _run_on(plan: Plan, folder: Path, control: Control, disk: TortureDisk, tell: Tell) -> Outcome:
+    with (folder / OUTPUT_NAME).open("wb") as output:
+        server = TorturedServer(disk.path / "data", control, output)
+        try:
+            return _Run(plan, folder, control, disk, server, tell).run()
+        finally:
+            server.destroy()
 
 
 class _Run:
@@ -126,7 +135,7 @@ class _Run:
     def run(self) -> Outcome:
         """From the first start to the last count."""
         if not self._server.await_ready():
-            raise CannotTorture("the server did not start; try `catchment serve` in an empty folder to see why")
+            raise CannotServe("the server did not start; try `catchment serve` in an empty folder to see why")
         begun = time.monotonic()
         for client in self._clients:
             client.start()
@@ -198,13 +207,3 @@ class _Run:
         progress.starts = self._server.starts
         progress.running = [one.fault.name for one in self._schedule.running]
         self._tell(progress)
-
-
-def _close(plan: Plan, folder: Path, disk: TortureDisk, outcome: Outcome) -> Outcome:
-    """Keeps the folder where somebody has to look into it, else removes it."""
-    if plan.keep or not outcome.verdict.passed:
-        disk.keep(folder / "kept")
-        outcome.folder = folder
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return outcome

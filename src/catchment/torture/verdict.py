@@ -25,7 +25,7 @@ from catchment.torture.calls import FORMS, mark
 LOSS, DOUBLE, INVENTED, REFUSED, TAKEN = "lost", "double", "invented", "refused though sound", "taken though bad"
 _MARK = re.compile(r"c(\d+)-(\d+)")
 SOURCES = tuple(dict.fromkeys(form.source for form in FORMS))
-_BROKEN_OFF = "Input data was truncated"
+_BROKEN_OFF = ("Input data was truncated", "this Idempotency-Key was used for another request before")
 _QUERIES = resources.files("catchment.torture")
 
 
