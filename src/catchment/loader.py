@@ -2,14 +2,15 @@
 
 Read what is there, put it in, commit the position - in that order, so that a crash at any moment means at worst that
 lines are put in twice, which the store does not show. When the store fails, the loader waits and tries again for ever:
-the log keeps everything meanwhile. Only when the store takes other lines but not these does it look closer, halves
-them until the one that cannot be taken stands alone, and keeps that one as a rejection.
+the log keeps everything meanwhile. Only when the store takes other lines but not these, and not for want of room or the
+like, does it look closer, halves them until the one that cannot be taken stands alone, and keeps that one as a
+rejection.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,10 +48,13 @@ class Progress:
 class Loader:
     """Moves lines; one thread calls `run`, or `step` until there is nothing left."""
 
-    def __init__(self, log: LogReader, store: Store, settings: LoaderSettings) -> None:
+    def __init__(
+        self, log: LogReader, store: Store, settings: LoaderSettings, look_after: Callable[[], None] = lambda: None
+    ) -> None:
         self._log = log
         self._store = store
         self._settings = settings
+        self._look_after = look_after  # whatever else must be seen to now and then, between two inserts
         self.progress = Progress()
         self._turn = threading.Lock()
         self._inserting = threading.Lock()
@@ -95,6 +99,7 @@ class Loader:
     def _step_or_note(self, stop: threading.Event) -> int:
         """`step`, but whatever goes wrong with the log, or was not thought of, ends one attempt and not the loading."""
         try:
+            self._look_after()
             return self.step(stop)
         except Exception as error:
             logger.exception("loader: an attempt failed; the next one follows")
@@ -124,6 +129,7 @@ class Loader:
                 self._insert(lines)
             except StoreError as error:
                 self._note_failure(error)
+                self._look_after()
                 if stop is None or stop.wait(delay):
                     return False
                 delay = min(delay * 2, RETRY_S_MAX)
@@ -135,6 +141,8 @@ class Loader:
         try:
             self._put(lines)
         except StoreError as error:
+            if error.passing:
+                raise  # on a disk that is nearly full, a rejection may find the room that a sound record did not
             self._put(CANARY)
             parts = lines.splitlines(keepends=True)
             if len(parts) > 1:
@@ -149,7 +157,9 @@ class Loader:
         for _ in range(SINGLE_LINE_TRIES):
             try:
                 self._put(line)
-            except StoreError:
+            except StoreError as error:
+                if error.passing:
+                    raise
                 self._put(CANARY)
             else:
                 return True

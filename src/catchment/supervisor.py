@@ -37,6 +37,7 @@ from catchment.watch import LOOK_S
 
 LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
+PART_COMMAND = (sys.executable, "-m", "catchment")
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = {"edge": DRAIN_S + 10.0, "core": DRAIN_S + 40.0}  # the core's longest query comes on top
 RESTART_S_MIN, RESTART_S_MAX = 0.2, 10.0
@@ -279,7 +280,7 @@ def _environment(
 
 
 def _start_part(name: str, data_dir: Path, environment: dict[str, str]) -> _Part:
-    return _Part(name, [sys.executable, "-m", "catchment", name, "--data-dir", str(data_dir)], environment)
+    return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment)
 
 
 def _url(host: str, port: int, *, tls: bool) -> str:

@@ -4,6 +4,7 @@ The edge's half is in `edge_wiring`, which imports nothing of the core.
 """
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from catchment.parts import RUN_HASH
 from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
+from catchment.store.parts import PartsWatch
 from catchment.watch import FileWatch
 
 __all__ = [
@@ -71,7 +73,8 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     opened."""
     snapshot.clear_stale(data_dir)
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    loader = Loader(log, store, settings.loader)
+    parts = PartsWatch(store.broken_parts, partial(os.kill, os.getpid(), signal.SIGTERM))
+    loader = Loader(log, store, settings.loader, parts.look)
     take = partial(snapshot.take, store, loader, data_dir)
     watch = FileWatch(data_dir / config.FILE_NAME)
     access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)

@@ -1,13 +1,27 @@
 """The edge's side of the ledger: what a process says that it appended."""
 
+import asyncio
+import errno
+import json
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catchment.books import MINUTE_US, Books
+from catchment.edge.journal import Journal
 from catchment.errors import LogUnavailable
+from catchment.log.disk import LocalDisk
+from catchment.log.reader import SegmentReader
+from catchment.log.writer import SegmentWriter
 from catchment.record import Record
+from catchment.settings import Log
 from tests.edge.test_app import KEY, Edge, Exchange, edge, post
+from tests.log.test_segments import FaultyDisk
 
 __all__ = ["edge"]  # a fixture
 
@@ -68,6 +82,47 @@ def test_a_minute_is_closed_once_with_its_total() -> None:
     [closing] = books.close_minutes(START_US + MINUTE_US)
     assert (closing.kind, closing.app, closing.tally, closing.received_us) == ("tally", "a", 2, START_US)
     assert books.close_minutes(START_US + MINUTE_US) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_they_balance_whatever_fails_on_the_way_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("catchment.log.writer.CALM_S", 0.0)  # so that much is appended around each failure
+    chance, disk, settings = random.Random(seed), FaultyDisk(), Log(segment_bytes_max=4096)
+
+    def fail_now_and_then() -> None:
+        time.sleep(0.0005)  # the next ones are appended meanwhile
+        if chance.random() < 0.3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    disk.fail_append = disk.fail_sync = fail_now_and_then
+    loop = asyncio.get_running_loop()
+    journal = Journal(SegmentWriter(disk, tmp_path, settings, loop=loop), append_bytes_max=1 << 20)
+    failed = 0
+
+    async def send(client: int) -> None:
+        nonlocal failed
+        for number in range(40):
+            try:
+                await journal.append(records(1 + number % 3, START_US + (client * 40 + number) * 3))
+            except LogUnavailable:
+                failed += 1
+
+    await asyncio.gather(*map(send, range(8)))
+    await journal.close()
+    assert failed
+    told, there = Counter[str](), Counter[str]()
+    batch = SegmentReader(LocalDisk(), tmp_path, settings).read(1 << 24)
+    assert batch
+    name = ""
+    for text in batch.lines.splitlines():  # the first record of each append has the name
+        record = json.loads(text)
+        name = record.get("edge", name)
+        there[name] += 1
+        told[name] = max(told[name], record.get("tally", 0))
+    assert there == told
+    assert len(told) > 1
 
 
 class TestEdge:

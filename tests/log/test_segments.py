@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,31 @@ async def test_a_failing_disk_acknowledges_nothing_and_the_next_append_starts_a_
     assert found[0] == line(1)
     assert found[-1] == line(3)
     assert set(found) <= {line(1), line(2), line(3)}
+
+
+async def test_what_was_appended_before_a_failure_was_known_fails_with_it(segments: Segments) -> None:
+    writer, taken, appended = segments.writer(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    await writer.append(line(1))
+
+    def fail_once() -> None:
+        del segments.disk.fail_append
+        loop.call_soon_threadsafe(taken.set)
+        appended.wait(10)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    segments.disk.fail_append = fail_once
+    first = writer.append(line(2))
+    await taken.wait()
+    second = writer.append(line(3))
+    appended.set()
+    for future in (first, second):
+        with pytest.raises(LogUnavailable):
+            await future
+    await asyncio.sleep(0.25)  # the writer keeps calm for 0.2 s
+    await writer.append(line(4))
+    await writer.close()
+    assert drain(segments.reader()) == [line(1), line(4)]
 
 
 async def test_more_than_may_wait_for_the_disk_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from catchment.cli import asking, backup, core_part, edge_part, keys, log, rejec
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
 from catchment.cli.token import token
+from catchment.cli.torture import torture
 from catchment.store import queries
 
 # A query may begin with a comment: `-- like this`.
@@ -26,6 +27,7 @@ app.command(serving.serve_command, name="serve")
 app.command(edge_part.edge_command, name="edge", show=False)
 app.command(core_part.core_command, name="core", show=False)
 app.command(token)
+app.command(torture)
 
 
 @app.command(name="keys")

@@ -3,6 +3,9 @@
 Requests that arrive while one fsync runs wait for the next one together: a thread takes all that has gathered, writes
 it as one group, syncs, and only then are their futures done. `Folder` has the segments; this has the queue, its bound,
 and the futures.
+
+What was appended before anybody could know that an append before it failed, fails with it, and is not written: it may
+build on that one, as the edge's running totals do (docs/decisions/0007). So the queue has eras, and a failure ends one.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from catchment.errors import LogUnavailable
 from catchment.log.disk import Disk
@@ -22,6 +26,14 @@ from catchment.settings import Log
 CALM_S = 0.2  # after a failure nothing is tried for a while: each try may leave a torn segment on a full disk
 
 logger = logging.getLogger(__name__)
+
+
+class _Append(NamedTuple):
+    """Lines that wait, who waits for them, and in which era they were appended."""
+
+    lines: bytes
+    future: "Future[None]"
+    era: int
 
 
 class SegmentWriter:
@@ -44,10 +56,12 @@ class SegmentWriter:
         self._settings = settings
         self._loop = loop
         self._clock = clock
-        self._queue: SimpleQueue[tuple[bytes, Future[None]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Append | None] = SimpleQueue()
         self._unsynced_bytes = 0
         self._closing = False
         self._failed_at: float | None = None
+        self._era = 0  # of what is appended now; only the event loop has it
+        self._failed_era = -1  # the last one that ended; only the thread has it
         self._thread = threading.Thread(target=self._run, name=f"log-{self.name}", daemon=True) if background else None
         if self._thread:
             self._thread.start()
@@ -67,7 +81,7 @@ class SegmentWriter:
             raise LogUnavailable("too many bytes are waiting for the disk")
         future: Future[None] = self._loop.create_future()
         self._unsynced_bytes += len(lines)
-        self._queue.put((lines, future))
+        self._queue.put(_Append(lines, future, self._era))
         return future
 
     async def close(self) -> None:
@@ -83,6 +97,10 @@ class SegmentWriter:
         gathered = [self._queue.get()]
         gathered += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
         appends = [append for append in gathered if append is not None]
+        late = [append for append in appends if append.era <= self._failed_era]
+        if late:
+            self._loop.call_soon_threadsafe(self._settle, late, LogUnavailable("an append before it failed"))
+            appends = [append for append in appends if append.era > self._failed_era]
         if appends:
             error = self._commit(appends)
             self._loop.call_soon_threadsafe(self._settle, appends, error)
@@ -93,10 +111,11 @@ class SegmentWriter:
             pass
         self._folder.close()
 
-    def _commit(self, appends: list[tuple[bytes, "Future[None]"]]) -> Exception | None:
+    def _commit(self, appends: list[_Append]) -> Exception | None:
         try:
-            self._folder.commit([lines for lines, _ in appends])
+            self._folder.commit([append.lines for append in appends])
         except Exception as error:  # whatever it is, requests wait for an answer
+            self._failed_era = appends[-1].era
             self._note_failure(error)
             return error
         if self._failed_at is not None:
@@ -109,8 +128,10 @@ class SegmentWriter:
             logger.error("log: %s takes nothing, and everything is answered 503: %s", self.name, error)
         self._failed_at = self._clock()
 
-    def _settle(self, appends: list[tuple[bytes, "Future[None]"]], error: Exception | None) -> None:
-        for lines, future in appends:
+    def _settle(self, appends: list[_Append], error: Exception | None) -> None:
+        if error is not None:
+            self._loop.call_soon(self._begin_era)  # just before what the failed futures call, and nothing in between
+        for lines, future, _ in appends:
             self._unsynced_bytes -= len(lines)
             if future.done():
                 continue
@@ -119,3 +140,7 @@ class SegmentWriter:
             else:
                 reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
                 future.set_exception(LogUnavailable(f"the log's disk: {reason}"))
+
+    def _begin_era(self) -> None:
+        """Whoever appends from now on knows of the failure."""
+        self._era += 1

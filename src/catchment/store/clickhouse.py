@@ -22,6 +22,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
+from catchment.store import parts, queries
 from catchment.store.guard import DATABASE, checked
 from catchment.store.store import Column, QueryError, Rows, StoreError
 
@@ -77,6 +78,28 @@ WHERE database = 'catchment' AND engine LIKE '%MergeTree' AND name != 'migration
 ORDER BY name
 """
 _UNFINISHED = "SELECT count() FROM system.mutations WHERE database = 'catchment' AND NOT is_done"
+PASSING_ERRORS = (  # the engine's names of what no line is to blame for
+    "NOT_ENOUGH_SPACE",
+    "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
+    "CANNOT_OPEN_FILE",
+    "CANNOT_CLOSE_FILE",
+    "CANNOT_CREATE_DIRECTORY",
+    "CANNOT_FSYNC",
+    "CANNOT_TRUNCATE_FILE",
+    "CANNOT_READ_FROM_FILE_DESCRIPTOR",
+    "CANNOT_STATVFS",
+    "ATOMIC_RENAME_FAIL",
+    "FILE_DOESNT_EXIST",
+    "DIRECTORY_ALREADY_EXISTS",
+    "STD_EXCEPTION",
+    "CANNOT_ALLOCATE_MEMORY",
+    "MEMORY_LIMIT_EXCEEDED",
+    "CANNOT_SCHEDULE_TASK",
+    "TOO_MANY_PARTS",
+    "TABLE_IS_READ_ONLY",
+    "TIMEOUT_EXCEEDED",
+    "ABORTED",
+)
 _PREFIX = re.compile(r"^(?:(?:Code: \d+\. )?DB::Exception: )+")
 _VERSION_TAIL = re.compile(r"\s*\(version [^)]*\)")
 
@@ -101,6 +124,7 @@ class ClickHouseStore:
         self._note_migrations()
         fresh = self._fresh_migrations()
         self._apply(fresh)
+        self._settle_tables()
         for name in VIEWS:
             text = _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8"))
             self._command(f"CREATE OR REPLACE VIEW {DATABASE}.{name} AS {text}")
@@ -179,7 +203,14 @@ class ClickHouseStore:
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self._open()
-            raise StoreError(_message(error)) from error
+            raise StoreError(_message(error), passing=_is_passing(error)) from error
+
+    def broken_parts(self) -> list[str]:
+        """What was merged lately and is not on the disk, see `parts`. To be called by the thread that inserts."""
+        asked = {"database": DATABASE, "seconds": parts.KEEP_REPLACED_S}
+        rows = self._text(self._writer, queries.text("merged_parts"), asked).splitlines()
+        merged = [row.split("\t") for row in rows]
+        return [f"{part.parent.name}/{part.name}" for part in parts.broken((Path(path), int(n)) for path, n in merged)]
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """See `Store.query`."""
@@ -234,6 +265,13 @@ class ClickHouseStore:
                 "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
                 {"name": name, "digest": _digest(text)},
             )
+
+    def _settle_tables(self) -> None:
+        """Every table syncs its merges, and keeps for a while what they replaced."""
+        wanted = ", ".join(f"{name} = {value}" for name, value in parts.TABLE_SETTINGS.items())
+        asked = {"database": DATABASE, "setting": f"old_parts_lifetime = {parts.KEEP_REPLACED_S}"}
+        for table in self._text(self._writer, queries.text("unsettled_tables"), asked).splitlines():
+            self._command(f"ALTER TABLE {DATABASE}.{table} MODIFY SETTING {wanted}")
 
     def _fresh_migrations(self) -> dict[str, str]:
         """Name and text of those that are still to be applied."""
@@ -302,6 +340,11 @@ def _without_comments(text: str) -> str:
 
 def _digest(migration: str) -> str:
     return hashlib.sha256("\n".join(_statements(migration)).encode()).hexdigest()[:16]
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether it is about the machine and not about the lines."""
+    return isinstance(error, OSError) or any(f"({name})" in str(error) for name in PASSING_ERRORS)
 
 
 def _message(error: Exception) -> str:
