@@ -33,9 +33,11 @@ from catchment.log.writer import SegmentWriter
 from catchment.maintenance import MaintenanceWatch
 from catchment.openapi import document
 from catchment.replay import Replay
+from catchment.retention import Retention
 from catchment.settings import Settings
+from catchment.store import queries
 from catchment.store.clickhouse import ClickHouseStore
-from catchment.store.store import Store
+from catchment.store.expiry import Expiry
 
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
@@ -105,7 +107,7 @@ def log_reader(settings: Settings, data_dir: Path) -> LogReader:
     return SegmentReader(LocalDisk(), data_dir / LOG_FOLDER, settings.log)
 
 
-def open_store(settings: Settings, data_dir: Path) -> Store:
+def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
     """The store, with its schema up to date."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
     store.migrate()
@@ -113,10 +115,22 @@ def open_store(settings: Settings, data_dir: Path) -> Store:
 
 
 def core(settings: Settings, data_dir: Path) -> Starlette:
-    """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
-    opened."""
+    """The core's application, which starts the loader and the retention when it starts. Raises `StoreError` where the
+    store cannot be opened."""
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    return core_app(settings, data_dir, lambda: (store, log, Loader(log, store, settings.loader)), document())
+    loader = Loader(log, store, settings.loader)
+    kept = retention(data_dir, store, loader)
+    return core_app(settings, data_dir, lambda: (store, log, loader), document(), beside=[kept.run])
+
+
+def retention(data_dir: Path, store: ClickHouseStore, loader: Loader) -> Retention:
+    """What removes from the store what is older than the settings keep it."""
+    newest = queries.text("newest_arrival")
+    return Retention(
+        partial(config.in_use, data_dir),
+        Expiry(store.open_handle, loader.pause).remove,
+        lambda: float(store.query(newest).rows[0]["seconds"]),
+    )
 
 
 def claim_core(data_dir: Path) -> bool:

@@ -7,7 +7,7 @@ Every path but the health checks and `/openapi.json` wants `Authorization: Beare
 import asyncio
 import hmac
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -63,21 +63,33 @@ class _Core:
         self.metrics = Metrics(partial(overview, store, log, loader, data_dir))
 
 
-def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any]) -> Starlette:
-    """The application; `open_core` is called when it starts. `openapi` describes the other port."""
+def core_app(
+    settings: Settings,
+    data_dir: Path,
+    open_core: OpenCore,
+    openapi: dict[str, Any],
+    *,
+    beside: Sequence[Callable[[threading.Event], None]] = (),
+) -> Starlette:
+    """The application; `open_core` is called when it starts. `openapi` describes the other port. Each of `beside` runs
+    in a thread, as the loader does, until its event is set."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         core = _Core(*await run_in_threadpool(open_core), data_dir)
         stop = threading.Event()
-        thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
-        thread.start()
+        threads = [
+            threading.Thread(target=run, args=(stop,), name=run.__qualname__) for run in (core.loader.run, *beside)
+        ]
+        for thread in threads:
+            thread.start()
         app.state.core = core
         try:
             yield
         finally:
             stop.set()
-            await asyncio.to_thread(thread.join)
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
             core.log.close()
             core.store.close()
 

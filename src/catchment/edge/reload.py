@@ -22,7 +22,7 @@ from catchment.config import ConfigError
 from catchment.settings import Settings
 
 LOOK_S = 1.0
-RELOADED = frozenset({"apps", "limits", "privacy", "ingest.trusted_proxies"})
+RELOADED = frozenset({"apps", "limits", "privacy", "retention", "ingest.trusted_proxies"})  # of retention, the core
 
 Stamp = tuple[int, ...] | None
 

@@ -25,6 +25,7 @@ from catchment.settings.moesif import (
     SampledCalls,
     SampledCondition,
 )
+from catchment.settings.retention import CommonRetention, MoesifRetention, Retention
 from catchment.settings.section import HEADER_NAME, HEADER_VALUE, MIB, Name, Section, TimeWindow
 from catchment.settings.server import Console, Geo, Ingest, Limits, Loader, Log, Privacy, Sql
 
@@ -38,6 +39,7 @@ __all__ = [
     "VARIABLE_NAME",
     "App",
     "BatchApp",
+    "CommonRetention",
     "Condition",
     "Console",
     "EntityRule",
@@ -49,10 +51,12 @@ __all__ = [
     "Log",
     "MatchedCalls",
     "MoesifApp",
+    "MoesifRetention",
     "MolocoApp",
     "Name",
     "Privacy",
     "RateLimit",
+    "Retention",
     "Rule",
     "RuleResponse",
     "RuleVariable",
@@ -76,6 +80,7 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits)
     privacy: Privacy
     geo: Geo = Field(default_factory=Geo)
+    retention: CommonRetention = Field(default_factory=CommonRetention)
     apps: dict[Name, App] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -81,7 +81,7 @@ class ClickHouseStore:
     def __init__(self, path: Path, sql: Sql) -> None:
         self._path = path
         self._sql = sql
-        self._writer = self._open()
+        self._writer = self.open_handle()
         self._readers: SimpleQueue[Client] = SimpleQueue()
         self._reader_count = 0
 
@@ -118,8 +118,8 @@ class ClickHouseStore:
             self._writer.raw_insert(f"{DATABASE}.log", insert_block=lines, fmt="JSONEachRow", settings=settings)
         except (ClickHouseError, OSError) as error:
             self._writer.close()
-            self._writer = self._open()
-            raise StoreError(_message(error)) from error
+            self._writer = self.open_handle()
+            raise StoreError(message_of(error)) from error
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """See `Store.query`."""
@@ -148,7 +148,7 @@ class ClickHouseStore:
         except ClickHouseError as error:
             reader.close()
             reader = self._open_reader()
-            raise QueryError(_message(error)) from None
+            raise QueryError(message_of(error)) from None
         finally:
             self._readers.put(reader)
 
@@ -165,7 +165,8 @@ class ClickHouseStore:
                 )
         return {name: texts[name] for name in sorted(texts.keys() - applied.keys())}
 
-    def _open(self) -> Client:
+    def open_handle(self) -> Client:
+        """A handle of the caller's own, that can do everything; for one thread at a time, and closed by it."""
         return clickhouse_connect.get_client(interface="chdb", path=str(self._path))
 
     def _open_reader(self) -> Client:
@@ -179,7 +180,7 @@ class ClickHouseStore:
             "max_ast_depth": 500,
             "max_query_size": 1_000_000,
         }
-        reader = self._open()
+        reader = self.open_handle()
         reader.command(f"USE {DATABASE}")
         for name, value in (JSON_SETTINGS | ANSWER_SETTINGS | bounds | {"readonly": 1}).items():
             reader.command(f"SET {name} = {value!r}")
@@ -189,7 +190,7 @@ class ClickHouseStore:
         try:
             self._writer.command(statement, parameters=parameters)
         except ClickHouseError as error:
-            raise StoreError(_message(error)) from error
+            raise StoreError(message_of(error)) from error
 
     @staticmethod
     def _text(client: Client, query: str, parameters: Mapping[str, Any]) -> str:
@@ -213,7 +214,7 @@ def _digest(migration: str) -> str:
     return hashlib.sha256("\n".join(_statements(migration)).encode()).hexdigest()[:16]
 
 
-def _message(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """The engine's message without its stack and version."""
     text = _VERSION_TAIL.sub("", str(error).split("\n", 1)[0])
     return _PREFIX.sub("", text).strip()
