@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from catchment.settings import (
     BatchApp,
+    CommonRetention,
     Condition,
     Console,
     EntityRule,
@@ -25,9 +26,11 @@ from catchment.settings import (
     Log,
     MatchedCalls,
     MoesifApp,
+    MoesifRetention,
     MolocoApp,
     Privacy,
     RateLimit,
+    Retention,
     Rule,
     RuleResponse,
     RuleVariable,
@@ -46,8 +49,10 @@ TABLES: dict[str, type[Section]] = {
     "limits": Limits,
     "privacy": Privacy,
     "geo": Geo,
+    "retention": CommonRetention,
     "apps.NAME.moesif": MoesifApp,
     "apps.NAME.moesif.rate_limit": RateLimit,
+    "apps.NAME.moesif.retention": MoesifRetention,
     "[apps.NAME.moesif.regex_config]": SampledCalls,
     "[apps.NAME.moesif.regex_config.conditions]": SampledCondition,
     "[apps.NAME.moesif.rules]": Rule,
@@ -59,8 +64,10 @@ TABLES: dict[str, type[Section]] = {
     "[apps.NAME.moesif.company_rules.ID]": EntityRule,
     "apps.NAME.batch": BatchApp,
     "apps.NAME.batch.rate_limit": RateLimit,
+    "apps.NAME.batch.retention": Retention,
     "apps.NAME.moloco": MolocoApp,
     "apps.NAME.moloco.rate_limit": RateLimit,
+    "apps.NAME.moloco.retention": Retention,
     "[apps.NAME.moloco.expiring_keys]": ExpiringKey,
 }
 # The end of a setting's name, without `_max` and `_min`, tells its unit; the longest that fits counts.

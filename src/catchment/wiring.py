@@ -27,8 +27,11 @@ from catchment.log.reader import SegmentReader
 from catchment.openapi import document
 from catchment.parts import RUN_HASH
 from catchment.replay import Replay
+from catchment.retention import Retention
 from catchment.settings import Settings
+from catchment.store import queries
 from catchment.store.clickhouse import ClickHouseStore
+from catchment.store.expiry import Expiry
 from catchment.store.parts import PartsWatch
 from catchment.watch import FileWatch
 
@@ -69,8 +72,8 @@ def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
 
 
 def core(settings: Settings, data_dir: Path) -> ASGIApp:
-    """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
-    opened."""
+    """The core's application, which starts the loader and the retention when it starts. Raises `StoreError` where the
+    store cannot be opened."""
     snapshot.clear_stale(data_dir)
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
     parts = PartsWatch(store.broken_parts, partial(os.kill, os.getpid(), signal.SIGTERM))
@@ -85,6 +88,7 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
         open_core=lambda: (store, log, loader),
         openapi=document(),
         take_snapshot=take,
+        beside=[retention(data_dir, store, loader).run],
     )
     hosts = Hosts([*settings.console.hosts, settings.console.host])
     return Shield(app, hosts, tls=bool(settings.ingest.tls_cert))
@@ -109,6 +113,16 @@ def snapshot_of_stopped(data_dir: Path) -> Snapshot:
     finally:
         log.close()
         store.close()
+
+
+def retention(data_dir: Path, store: ClickHouseStore, loader: Loader) -> Retention:
+    """What removes from the store what is older than the settings keep it."""
+    newest = queries.text("newest_arrival")
+    return Retention(
+        partial(config.in_use, data_dir),
+        Expiry(store.open_handle, loader.pause).remove,
+        lambda: float(store.query(newest).rows[0]["seconds"]),
+    )
 
 
 def claim_core(data_dir: Path) -> bool:

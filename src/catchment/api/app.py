@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -89,16 +89,19 @@ def core_app(
     open_core: OpenCore,
     openapi: dict[str, Any],
     take_snapshot: TakeSnapshot,
+    beside: Sequence[Callable[[threading.Event], None]] = (),
 ) -> Starlette:
-    """The application; `open_core` is called when it starts. `openapi` describes the other port."""
+    """The application; `open_core` is called when it starts. `openapi` describes the other port. Each of `beside` runs
+    in a thread, as the loader does, until its event is set."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         core = _Core(*await run_in_threadpool(open_core), data_dir, limits)
         stop = threading.Event()
-        thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
-        thread.start()
-        threading.Thread(target=core.watch_growth, args=(stop,), name="growth", daemon=True).start()
+        runs = (core.loader.run, core.watch_growth, *beside)
+        threads = [threading.Thread(target=run, args=(stop,), name=run.__qualname__) for run in runs]
+        for thread in threads:
+            thread.start()
         app.state.core = core
         looking = asyncio.create_task(_look(access))
         try:
@@ -106,7 +109,8 @@ def core_app(
         finally:
             looking.cancel()
             stop.set()
-            await asyncio.to_thread(thread.join)
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
             core.log.close()
             core.store.close()
 

@@ -22,8 +22,10 @@ from catchment.config import ConfigError
 from catchment.settings import Settings
 from catchment.watch import LOOK_S, Stamp, stamp
 
-# The console takes its token by itself (api/access.py).
-RELOADED = frozenset({"apps", "limits", "privacy", "ingest.trusted_proxies", "console.token", "console.token_hash"})
+# The console takes its token by itself (api/access.py), and the core what is kept how long (retention.py).
+RELOADED = frozenset(
+    {"apps", "limits", "privacy", "retention", "ingest.trusted_proxies", "console.token", "console.token_hash"}
+)
 
 logger = logging.getLogger(__name__)
 

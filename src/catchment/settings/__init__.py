@@ -25,6 +25,7 @@ from catchment.settings.moesif import (
     SampledCalls,
     SampledCondition,
 )
+from catchment.settings.retention import CommonRetention, MoesifRetention, Retention
 from catchment.settings.section import (
     HEADER_NAME,
     HEADER_VALUE,
@@ -49,6 +50,7 @@ __all__ = [
     "VARIABLE_NAME",
     "App",
     "BatchApp",
+    "CommonRetention",
     "Condition",
     "Console",
     "EntityRule",
@@ -60,10 +62,12 @@ __all__ = [
     "Log",
     "MatchedCalls",
     "MoesifApp",
+    "MoesifRetention",
     "MolocoApp",
     "Name",
     "Privacy",
     "RateLimit",
+    "Retention",
     "Rule",
     "RuleResponse",
     "RuleVariable",
@@ -87,6 +91,7 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits)
     privacy: Privacy
     geo: Geo = Field(default_factory=Geo)
+    retention: CommonRetention = Field(default_factory=CommonRetention)
     apps: dict[Name, App] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from catchment.settings.limit import RateLimit
 from catchment.settings.moesif import MoesifApp
+from catchment.settings.retention import Retention
 from catchment.settings.section import Key, Name, Section, TimeWindow
 
 
@@ -20,6 +21,7 @@ class BatchApp(Section):
     time_window_hours: float = Field(24, gt=0, le=876_000, description="How old an event may be.")
     time_ahead_seconds: float = Field(60, ge=0, description="How far a sender's clock may be ahead.")
     rate_limit: RateLimit | None = Field(None, description="How many requests are taken.")
+    retention: Retention | None = Field(None, description="How long what was sent is kept.")
     trigger_events: bool = Field(
         True, description="Whether the application takes trigger events; its calls are answered 403 if not."
     )
@@ -47,6 +49,7 @@ class MolocoApp(Section):
     )
     time_ahead_seconds: float = Field(300, ge=0, description="How far a sender's clock may be ahead.")
     rate_limit: RateLimit | None = Field(None, description="How many requests are taken; tracker calls do not count.")
+    retention: Retention | None = Field(None, description="How long what was sent is kept.")
 
     @model_validator(mode="after")
     def _expiring_keys_are_further_ones(self) -> Self:

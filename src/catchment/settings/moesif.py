@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from catchment.settings.limit import RateLimit
+from catchment.settings.retention import MoesifRetention
 from catchment.settings.section import HeaderName, HeaderValue, Key, Section, TimeWindow
 
 CONDITION_PATH = r"^(request\.(verb|ip|ip_address|route|uri)|response\.status|(request|response)\.(body|headers)\..+)$"
@@ -174,6 +175,7 @@ class MoesifApp(Section):
     )
     regex_config: list[SampledCalls] = Field(default_factory=list, description="The same for some calls.")
     rate_limit: RateLimit | None = Field(None, description="How many requests are taken.")
+    retention: MoesifRetention | None = Field(None, description="How long what was sent is kept.")
     block_bot_traffic: bool = Field(False, description="Whether clients leave out calls of bots.")
     rules: list[Rule] = Field(default_factory=list, description="Governance rules, in the order in which they count.")
     user_rules: dict[str, list[EntityRule]] = Field(

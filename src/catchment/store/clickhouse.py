@@ -111,9 +111,9 @@ class ClickHouseStore:
         self._path = path
         self._sql = sql
         try:
-            self._writer = self._open()
+            self._writer = self.open_handle()
         except ClickHouseError as error:
-            raise StoreError(_message(error)) from error
+            raise StoreError(message_of(error)) from error
         self._readers: SimpleQueue[Client] = SimpleQueue()
         self._reader_count = 0
 
@@ -157,7 +157,7 @@ class ClickHouseStore:
         """Holds the parts of all tables fast as hard links, until somebody removes `shadow/NAME`; for each table the
         folder of its parts, from the store's. `name` is of letters, digits and `_`, or the engine spells the folder in
         another way. Takes milliseconds. Raises `StoreError`."""
-        handle = self._open()
+        handle = self.open_handle()
         try:
             found = {}
             for table, (folder, rows) in self._tables(handle).items():
@@ -167,13 +167,13 @@ class ClickHouseStore:
                     raise StoreError(f"the engine did not freeze {table} where it was expected")
             return found
         except ClickHouseError as error:
-            raise StoreError(_message(error)) from error
+            raise StoreError(message_of(error)) from error
         finally:
             handle.close()
 
     def is_changing(self) -> bool:
         """Whether a change of a table is under way, an `ALTER ... DELETE` or `UPDATE`, and done in some parts only."""
-        handle = self._open()
+        handle = self.open_handle()
         try:
             return self._text(handle, _UNFINISHED, {}).strip() != "0"
         finally:
@@ -202,8 +202,8 @@ class ClickHouseStore:
             self._writer.raw_insert(f"{DATABASE}.log", insert_block=lines, fmt="JSONEachRow", settings=settings)
         except (ClickHouseError, OSError) as error:
             self._writer.close()
-            self._writer = self._open()
-            raise StoreError(_message(error), passing=_is_passing(error)) from error
+            self._writer = self.open_handle()
+            raise StoreError(message_of(error), passing=_is_passing(error)) from error
 
     def broken_parts(self) -> list[str]:
         """What was merged lately and is not on the disk, see `parts`. To be called by the thread that inserts."""
@@ -239,7 +239,7 @@ class ClickHouseStore:
         except ClickHouseError as error:
             reader.close()
             reader = self._open_reader()
-            raise QueryError(_message(error)) from None
+            raise QueryError(message_of(error)) from None
         finally:
             self._readers.put(reader)
 
@@ -285,7 +285,8 @@ class ClickHouseStore:
                 )
         return {name: texts[name] for name in sorted(texts.keys() - applied.keys())}
 
-    def _open(self) -> Client:
+    def open_handle(self) -> Client:
+        """A handle of the caller's own, that can do everything; for one thread at a time, and closed by it."""
         return clickhouse_connect.get_client(interface="chdb", path=str(self._path))
 
     def _open_reader(self) -> Client:
@@ -299,7 +300,7 @@ class ClickHouseStore:
             "max_ast_depth": 500,
             "max_query_size": 1_000_000,
         }
-        reader = self._open()
+        reader = self.open_handle()
         reader.command(f"USE {DATABASE}")
         for name, value in (JSON_SETTINGS | ANSWER_SETTINGS | bounds | {"readonly": 1}).items():
             reader.command(f"SET {name} = {value!r}")
@@ -309,7 +310,7 @@ class ClickHouseStore:
         try:
             self._writer.command(statement, parameters=parameters)
         except ClickHouseError as error:
-            raise StoreError(_message(error)) from error
+            raise StoreError(message_of(error)) from error
 
     @staticmethod
     def _text(client: Client, query: str, parameters: Mapping[str, Any]) -> str:
@@ -347,7 +348,7 @@ def _is_passing(error: Exception) -> bool:
     return isinstance(error, OSError) or any(f"({name})" in str(error) for name in PASSING_ERRORS)
 
 
-def _message(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """The engine's message without its stack and version."""
     text = _VERSION_TAIL.sub("", str(error).split("\n", 1)[0])
     return _PREFIX.sub("", text).strip()

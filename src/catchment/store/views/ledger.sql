@@ -1,6 +1,7 @@
 -- The books of each minute of arrival: what the edge says that it took, and what became of it (docs/decisions/0007).
 -- Of the events that came out of the log, one is missing if the store has no copy of it; else, if it is not the stored
--- copy, it is a duplicate. Conditions on minute, app and source reach the tables.
+-- copy, it is a duplicate. Conditions on minute, app and source reach the tables. Minutes of which something was removed
+-- by its age are closed, and not shown (docs/decisions/0009).
 SELECT
     minute,
     app,
@@ -49,4 +50,13 @@ FROM
     FROM catchment.rejection_rows FINAL
     GROUP BY minute, app, source
 )
+WHERE minute >= (
+    SELECT mapFromArrays(groupArray(name), groupArray(books_from))
+    FROM
+    (
+        SELECT if(app = '', '', concat(app, '/', source)) AS name, max(kept_from.books_from) AS books_from
+        FROM catchment.kept_from AS kept_from
+        GROUP BY name
+    )
+)[if(app = '', '', concat(app, '/', source))]
 GROUP BY minute, app, source

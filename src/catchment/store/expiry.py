@@ -1,0 +1,152 @@
+"""Removes from the store what is older than it is kept, so that the bytes are gone, and the books still balance.
+
+One pass: close the books of what goes, remove events and blank bodies, then refusals, then both sides of the closed
+books. The first step is durable before the second begins, and each can be done again: whatever is killed in between,
+the ledger shows no difference, and the next pass finishes (docs/decisions/0009). The engine rewrites the parts in its
+own threads; a pass only waits for it, and goes on when the store is opened again.
+
+This knows no settings and no clock: `Cutoffs` come in. It has a handle of its own, one for each pass.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from catchment.store import queries
+from catchment.store.clickhouse import message_of
+from catchment.store.store import StoreError
+
+IDENTITIES_MAX = 4_000_000  # held in memory at one time, some 40 bytes each
+_POLL_S = 0.2
+# What is removed behind the events, each by the query `expire_NAME`.
+_PARTS = ("rejections", "replays", "deliveries", "tallies")
+
+
+class Cutoffs(NamedTuple):
+    """From when on things of an application's source are kept, in seconds since 1970; 0 is for ever. Both names are ''
+    for what belongs to no application."""
+
+    app: str
+    source: str
+    events: int = 0
+    rejections: int = 0
+    bodies: int = 0
+
+
+class Removed(msgspec.Struct):
+    """How many rows a pass found too old; `deliveries` and `tallies` are those of the books."""
+
+    events: int = 0
+    bodies: int = 0
+    rejections: int = 0
+    replays: int = 0
+    deliveries: int = 0
+    tallies: int = 0
+
+
+class Expiry:
+    """`open_handle` gives a handle of the engine. Inside `pause` nothing is inserted."""
+
+    def __init__(self, open_handle: Callable[[], Client], pause: Callable[[], AbstractContextManager[None]]) -> None:
+        self._open_handle = open_handle
+        self._pause = pause
+
+    def remove(self, cutoffs: Sequence[Cutoffs], stop: threading.Event) -> Removed | None:
+        """One pass; None if `stop` was set before its end. Raises `StoreError`, after which a pass may follow."""
+        with self._handle() as handle:
+            found = handle.remove(cutoffs, stop, self._pause)
+            return found if handle.finish(stop) else None
+
+    @contextmanager
+    def _handle(self) -> Iterator["_Pass"]:
+        client: Client | None = None
+        try:
+            client = self._open_handle()
+            yield _Pass(client)
+        except ClickHouseError as error:
+            raise StoreError(message_of(error)) from error
+        finally:
+            if client is not None:
+                client.close()
+
+
+class _Pass:
+    """The steps, on one handle."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def remove(
+        self, cutoffs: Sequence[Cutoffs], stop: threading.Event, pause: Callable[[], AbstractContextManager[None]]
+    ) -> Removed:
+        self._give_up_earlier_passes()
+        values = _parameters(cutoffs)
+        found = msgspec.convert(self._row("expire_counts", values), Removed)
+        if found == Removed():
+            return found
+        self._run("expire_close_books", values)
+        if found.events or found.bodies:
+            with pause():  # an event that comes again now would go with its older copy
+                self._spare(values, found.events)
+                self._run("expire_events", values)
+            self._wait(stop)
+        for part in _PARTS:
+            if getattr(found, part) and not stop.is_set():
+                self._run(f"expire_{part}", values)
+                self._wait(stop)
+        return found
+
+    def finish(self, stop: threading.Event) -> bool:
+        """Notes that the pass came to its end, unless it did not."""
+        if stop.is_set():
+            return False
+        self._command("TRUNCATE TABLE catchment.spared_events")
+        self._command("INSERT INTO catchment.kept_from (enforced_at) VALUES (now())")
+        return True
+
+    def _spare(self, values: dict[str, Any], events: int) -> None:
+        self._command("TRUNCATE TABLE catchment.spared_events")
+        shares = events // IDENTITIES_MAX + 1 if events else 0
+        for share in range(shares):
+            self._run("expire_spare", values | {"shares": shares, "share": share})
+
+    def _give_up_earlier_passes(self) -> None:
+        """Begun by a process that ended since; this pass does all that was left."""
+        if self._row("expire_pending")["pending"]:
+            self._command("KILL MUTATION WHERE database = 'catchment' AND NOT is_done SYNC")
+
+    def _wait(self, stop: threading.Event) -> None:
+        while (state := self._row("expire_pending"))["pending"]:
+            if state["failure"]:
+                self._give_up_earlier_passes()
+                raise StoreError(state["failure"])
+            if stop.wait(_POLL_S):
+                return
+
+    def _run(self, name: str, values: dict[str, Any]) -> None:
+        self._command(queries.text(name), values)
+
+    def _command(self, statement: str, values: dict[str, Any] | None = None) -> None:
+        self._client.command(statement, parameters=values)
+
+    def _row(self, name: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        text = self._client.raw_query(queries.text(name), parameters=values, fmt="JSONEachRow", use_database=False)
+        row: dict[str, Any] = msgspec.json.decode(text)
+        return {column: int(value) if str(value).isdigit() else value for column, value in row.items()}
+
+
+def _parameters(cutoffs: Sequence[Cutoffs]) -> dict[str, Any]:
+    """See `expire_counts.sql`. Books are open from where both the events and the refusals of a source are kept."""
+    moments = {
+        "events": [cutoff.events for cutoff in cutoffs],
+        "rejections": [cutoff.rejections for cutoff in cutoffs],
+        "bodies": [cutoff.bodies for cutoff in cutoffs],
+        "books": [max(cutoff.events, cutoff.rejections) for cutoff in cutoffs],
+    }
+    latest = {f"{kind}_latest": max(of_kind) for kind, of_kind in moments.items()}
+    return {"names": [f"{cutoff.app}/{cutoff.source}" if cutoff.app else "" for cutoff in cutoffs]} | moments | latest
