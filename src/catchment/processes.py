@@ -20,7 +20,7 @@ from granian.log import LogLevels
 from catchment import wiring
 from catchment.settings import Settings
 from catchment.store.store import StoreError
-from catchment.supervisor import DRAIN_S
+from catchment.supervisor import DRAIN_S, CannotServe
 
 CLAIM_WITHIN_S = 20.0
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
@@ -70,7 +70,7 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     try:
         app = wiring.core(settings, data_dir)
     except StoreError as error:
-        raise SystemExit(f"the store fails: {error}") from None
+        raise CannotServe(f"the store fails: {error}") from None
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -95,7 +95,7 @@ def _claim(data_dir: Path) -> None:
     deadline = time.monotonic() + CLAIM_WITHIN_S
     while not wiring.claim_core(data_dir):
         if time.monotonic() > deadline:
-            raise SystemExit(f"another process has the store of {data_dir} open; end it, then start again")
+            raise CannotServe(f"another process has the store of {data_dir} open; end it, then start again")
         time.sleep(_POLL_S)
 
 

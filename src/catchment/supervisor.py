@@ -27,6 +27,8 @@ import httpx
 
 from catchment.log.disk import LocalDisk
 from catchment.settings import Settings
+from catchment.telemetry import files
+from catchment.telemetry.restarts import Restarts
 from catchment.wiring import PARENT_PID
 
 LOCK_NAME = "serve.lock"
@@ -51,8 +53,9 @@ class CannotServe(Exception):
 class _Part:
     """One child process that is started again when it dies."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], restarts: Restarts) -> None:
         self.name = name
+        self._restarts = restarts
         self._command = command
         self._environment = environment
         self._delay = RESTART_S_MIN
@@ -77,6 +80,7 @@ class _Part:
             logger.error("%s %s; starting it again", self.name, _ending(self.process.returncode))
         elif now >= self._restart_at:
             self.start()
+            self._restarts.add(self.name)
 
     def stop(self, within_s: float) -> bool:
         """Ends it, and whether that went in order; one that is dead already has left its work in the log."""
@@ -110,7 +114,8 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
         signal.signal(number, on_signal)
     addresses = _addresses(settings, patience_s=_ORPHANS_END_WITHIN_S if _forget_run(data_dir) else 0)
     environment = _environment(settings, addresses)
-    parts = [_start_part(name, data_dir, environment) for name in ("edge", "core")]
+    restarts = Restarts(data_dir / files.FOLDER)
+    parts = [_start_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
     try:
         tls = _absolute(settings.ingest.tls_cert)
         urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
@@ -246,8 +251,8 @@ def _environment(settings: Settings, addresses: dict[str, tuple[str, int]]) -> d
     return os.environ | {name: str(value) for name, value in given.items()}
 
 
-def _start_part(name: str, data_dir: Path, environment: dict[str, str]) -> _Part:
-    return _Part(name, [sys.executable, "-m", "catchment", name, "--data-dir", str(data_dir)], environment)
+def _start_part(name: str, data_dir: Path, environment: dict[str, str], restarts: Restarts) -> _Part:
+    return _Part(name, [sys.executable, "-m", "catchment", name, "--data-dir", str(data_dir)], environment, restarts)
 
 
 def _url(host: str, port: int, *, tls: bool) -> str:

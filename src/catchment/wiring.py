@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from catchment import config, pseudonym
-from catchment.api.app import core_app
+from catchment.api.app import OpenedCore, core_app
+from catchment.api.requests import watched
 from catchment.dialects.batch import Batch
 from catchment.dialects.dialect import Dialect
 from catchment.dialects.moesif import Moesif
@@ -22,6 +23,7 @@ from catchment.edge.agents import agent_parser
 from catchment.edge.answers import Answers
 from catchment.edge.app import EdgeApp
 from catchment.edge.lookups import Lookups
+from catchment.edge.observer import Observer
 from catchment.edge.places import place_finder
 from catchment.edge.rates import Rates
 from catchment.edge.reload import SettingsWatch
@@ -29,13 +31,15 @@ from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader, LogWriter
 from catchment.log.reader import SegmentReader
-from catchment.log.writer import SegmentWriter
+from catchment.log.writer import CommitWatch, SegmentWriter
 from catchment.maintenance import MaintenanceWatch
 from catchment.openapi import document
 from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.store import Store
+from catchment.telemetry import files, logs
+from catchment.telemetry.tracing import open_tracing
 
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
@@ -64,24 +68,34 @@ def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
     """The `EdgeApp` of one edge process, made inside it; `parent` is the process that it was forked from, and
     `settings` are those that its group was started with."""
     exit_with_parent(parent)
+    logs.configure_server(settings, part="edge")  # Granian has set up its own in this process
     speaks = LocalDisk().try_lock(data_dir / RELOAD_LOCK) is not None  # of many workers, one tells what all find
 
     def load() -> Settings:
         loaded = config.load(data_dir)
+        logs.conceal(loaded)
         if speaks:
             config.keep_sound(data_dir)
         return loaded
 
     watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, speaks=speaks)
     settings = watch.start()
+    observer = Observer(data_dir / files.FOLDER, open_tracing("edge", os.environ, speaks=False))
+
+    def open_log(loop: AbstractEventLoop) -> LogWriter:
+        writer = log_writer(settings, data_dir, loop, watched_by=observer)
+        observer.open(writer.name, lambda: writer.unsynced_bytes)
+        return writer
+
     app = EdgeApp(
         watch,
         dialects,
         Lookups(agent_parser(), place_finder(settings.geo)),
-        partial(log_writer, settings, data_dir),
+        open_log,
         maintenance=MaintenanceWatch(data_dir),
         rates=Rates(data_dir / RATES_FOLDER, settings.apps),
         answers=Answers(data_dir / answers.FILE_NAME, settings.limits),
+        observer=observer,
     )
     # What start-up made stays for good: without it to look through, a full collection takes less than 1 ms, not 35.
     gc.collect()
@@ -95,9 +109,11 @@ def replay(settings: Settings, data_dir: Path) -> Replay:
     return Replay(settings, dialects(settings, replaying=True), lookups.fill, partial(log_writer, settings, data_dir))
 
 
-def log_writer(settings: Settings, data_dir: Path, loop: AbstractEventLoop) -> LogWriter:
+def log_writer(
+    settings: Settings, data_dir: Path, loop: AbstractEventLoop, *, watched_by: CommitWatch | None = None
+) -> SegmentWriter:
     """A writing half of the log, in a folder of its own; for an event loop."""
-    return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop)
+    return SegmentWriter(LocalDisk(), data_dir / LOG_FOLDER, settings.log, loop=loop, watched_by=watched_by)
 
 
 def log_reader(settings: Settings, data_dir: Path) -> LogReader:
@@ -112,11 +128,16 @@ def open_store(settings: Settings, data_dir: Path) -> Store:
     return store
 
 
-def core(settings: Settings, data_dir: Path) -> Starlette:
+def core(settings: Settings, data_dir: Path) -> ASGIApp:
     """The core's application, which starts the loader when it starts. Raises `StoreError` where the store cannot be
     opened."""
+    tracing = open_tracing("core", os.environ, speaks=True)
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    return core_app(settings, data_dir, lambda: (store, log, Loader(log, store, settings.loader)), document())
+
+    def open_core() -> OpenedCore:
+        return OpenedCore(store, log, Loader(log, store, settings.loader, tracing), tracing)
+
+    return watched(core_app(settings, data_dir, open_core, document()))
 
 
 def claim_core(data_dir: Path) -> bool:

@@ -10,9 +10,8 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
@@ -24,16 +23,17 @@ from starlette.routing import Route
 
 from catchment.api.metrics import CONTENT_TYPE, Metrics
 from catchment.api.overview import overview
+from catchment.api.queries import Queries
 from catchment.loader import Loader
 from catchment.log.log import LogReader
 from catchment.settings import Settings
 from catchment.store import queries
 from catchment.store.store import QueryError, Store
+from catchment.telemetry.tracing import Tracing
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
 STRICT_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -53,14 +53,44 @@ class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
     user_id: str = ""
 
 
+class OpenedCore(NamedTuple):
+    """What the core works with."""
+
+    store: Store
+    log: LogReader
+    loader: Loader
+    tracing: Tracing | None = None
+
+
+OpenCore = Callable[[], OpenedCore]
+
+
 class _Core:
     """What the running core holds."""
 
-    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path) -> None:
-        self.store = store
-        self.log = log
-        self.loader = loader
-        self.metrics = Metrics(partial(overview, store, log, loader, data_dir))
+    def __init__(self, opened: OpenedCore, settings: Settings, data_dir: Path) -> None:
+        self.store, self.log, self.loader, self.tracing = opened
+        self.queries = Queries(self.store, self.tracing)
+        self.metrics = Metrics.of_core(self.store, self.log, self.loader, self.queries, settings, data_dir)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.loader.run, args=(self.stop,), name="loader")
+
+    def close(self) -> None:
+        """Loads what is left, then lets go of everything."""
+        self.stop.set()
+        self.thread.join()
+        self.log.close()
+        self.store.close()
+        if self.tracing:
+            self.tracing.close()
+
+    def why_not_ready(self) -> str:
+        """A sentence, without what the store says of it, for anybody may ask; `""` where it is ready."""
+        if not self.thread.is_alive():
+            return "the loader has ended; restart the server"
+        if self.loader.progress.failing_since is not None:
+            return "nothing can be loaded into the store; `catchment status` tells why, and the log keeps everything"
+        return ""
 
 
 def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: dict[str, Any]) -> Starlette:
@@ -68,31 +98,26 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = _Core(*await run_in_threadpool(open_core), data_dir)
-        stop = threading.Event()
-        thread = threading.Thread(target=core.loader.run, args=(stop,), name="loader")
-        thread.start()
+        core = _Core(await run_in_threadpool(open_core), settings, data_dir)
+        core.thread.start()
         app.state.core = core
         try:
             yield
         finally:
-            stop.set()
-            await asyncio.to_thread(thread.join)
-            core.log.close()
-            core.store.close()
+            app.state.core = None
+            await asyncio.to_thread(core.close)
 
     async def run_sql(request: Request) -> Response:
         body = await _body(request)
         wanted = msgspec.json.decode(body, type=SqlRequest)
-        answer = await run_in_threadpool(request.app.state.core.store.query, wanted.query, wanted.parameters)
+        answer = await request.app.state.core.queries.ask("sql", wanted.query, wanted.parameters)
         return _json({"columns": [column._asdict() for column in answer.columns], "rows": answer.rows})
 
     async def tail(request: Request) -> Response:
         wanted = msgspec.convert(dict(request.query_params), TailRequest)
         begin = wanted.after or f"{datetime.now(UTC) - VISIBLE_WITHIN:%Y-%m-%d %H:%M:%S.%f}"
-        answer = await run_in_threadpool(
-            request.app.state.core.store.query, queries.text("tail"), msgspec.structs.asdict(wanted)
-        )
+        parameters = msgspec.structs.asdict(wanted)
+        answer = await request.app.state.core.queries.ask("tail", queries.text("tail"), parameters)
         return _json({"rows": answer.rows, "after": answer.rows[-1]["loaded_at"] if answer.rows else begin})
 
     async def status(request: Request) -> Response:
@@ -103,8 +128,13 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
         text = await run_in_threadpool(request.app.state.core.metrics.text)
         return Response(text, media_type=CONTENT_TYPE, headers=STRICT_HEADERS)
 
-    async def health(_: Request) -> Response:
+    async def live(_: Request) -> Response:
         return _json({"status": "ok"})
+
+    async def ready(request: Request) -> Response:
+        core: _Core | None = getattr(request.app.state, "core", None)
+        reason = core.why_not_ready() if core else "the store is not open"
+        return _json({"status": "unavailable", "reason": reason}, 503) if reason else _json({"status": "ok"})
 
     async def describe(_: Request) -> Response:
         return _json(openapi)
@@ -113,8 +143,8 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/health/live", health),
-            Route("/health/ready", health),
+            Route("/health/live", live),
+            Route("/health/ready", ready),
             Route("/openapi.json", describe),
             Route("/api/sql", guard(run_sql), methods=["POST"]),
             Route("/api/tail", guard(tail)),

@@ -1,4 +1,7 @@
-"""What `catchment status` tells: what came in, how far behind the store is, what it costs on disk."""
+"""What `catchment status` tells: what came in, how far behind the store is, what it costs on disk.
+
+And its pulse, which is what can be told without asking the store.
+"""
 
 import os
 import shutil
@@ -6,8 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from catchment import maintenance
 from catchment.loader import Loader
 from catchment.log.log import LogReader
+from catchment.settings import Settings
 from catchment.store import queries
 from catchment.store.store import Store
 
@@ -33,6 +38,22 @@ def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> di
             "last_error": progress.last_error,
         },
         "disk": disk_use(data_dir, log_bytes=backlog.held_bytes),
+    }
+
+
+def pulse(log: LogReader, loader: Loader, settings: Settings, data_dir: Path) -> dict[str, Any]:
+    """Lag, log and disk, and whether loading works: a few looks at files, some milliseconds."""
+    backlog, progress = log.backlog(), loader.progress
+    behind_s = max(0.0, time.time() - progress.caught_up_at) if backlog.unread_bytes else 0.0
+    return {
+        "unread_bytes": backlog.unread_bytes,
+        "unread_records": log.unread_records() if backlog.unread_bytes else 0,
+        "lag_seconds": behind_s,
+        "failing": progress.failing_since is not None,
+        "log_bytes": backlog.held_bytes,
+        "unsynced_bytes_max": settings.log.unsynced_bytes_max,
+        "free_bytes": shutil.disk_usage(data_dir).free,
+        "maintenance": maintenance.state(data_dir) is not None,
     }
 
 

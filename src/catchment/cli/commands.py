@@ -15,13 +15,16 @@ from catchment import __version__, config, maintenance, processes
 from catchment.cli import asking, keys, log, rejections, report
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, WrongArguments
+from catchment.settings import Logging
 from catchment.store import queries
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe, serve
+from catchment.telemetry import logs
 
 # A query may begin with a comment: `-- like this`.
 Query = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
+logger = logging.getLogger(__name__)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -83,26 +86,36 @@ def serve_command(
     ingest |= {"tls_cert": _absolute(tls_cert), "tls_key": _absolute(tls_key)}
     overrides = {"ingest": ingest, "console": {"host": console_host, "port": console_port}}
     settings = config.load(data_dir, overrides, with_files=True)
+    logs.configure_server(settings, part="serve")
     config.keep_sound(data_dir)
     if first:
-        errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
+        _note(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
     if maintenance.state(data_dir):
-        errors.print("Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow")
-    return serve(
-        data_dir, settings, lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir)
-    )
+        _note("Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow")
+
+    def announce(ingest_url: str, console_url: str) -> None:
+        if logs.is_json():  # a collector has no use for keys and commands to paste
+            logger.info("serving: senders at %s, the console at %s", ingest_url, console_url)
+        else:
+            report.welcome(settings, ingest_url, console_url, data_dir)
+
+    return serve(data_dir, settings, announce)
 
 
 @app.command(name="edge", show=False)
 def edge_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Run the edge processes alone, in this terminal."""
-    return processes.run_edge(data_dir, config.in_use(data_dir))
+    settings = config.in_use(data_dir)
+    logs.configure_server(settings, part="edge")
+    return processes.run_edge(data_dir, settings)
 
 
 @app.command(name="core", show=False)
 def core_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Run the core alone, in this terminal."""
-    return processes.run_core(data_dir, config.in_use(data_dir))
+    settings = config.in_use(data_dir)
+    logs.configure_server(settings, part="core")
+    return processes.run_core(data_dir, settings)
 
 
 @app.command(name="keys")
@@ -242,8 +255,7 @@ def maintenance_command(
 
 def main() -> None:
     """The entry point."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.configure(Logging())  # of a part of the server, once its settings are known, as they say
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an event may hold what the terminal's encoding has not
@@ -274,8 +286,18 @@ def run(arguments: list[str]) -> int:
 
 
 def _failed(sentence: str, code: int) -> int:
-    errors.print(sentence, style="red")
+    if logs.is_json():
+        logger.error("%s", sentence)
+    else:
+        errors.print(sentence, style="red")
     return code
+
+
+def _note(sentence: str, style: str | None = None) -> None:
+    if logs.is_json():
+        logger.info("%s", sentence)
+    else:
+        errors.print(sentence, style=style)
 
 
 def _absolute(path: Path | None) -> str | None:

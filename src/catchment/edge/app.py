@@ -11,6 +11,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from time import perf_counter
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
 from uuid_utils import uuid7
@@ -22,6 +23,7 @@ from catchment.edge.answers import Answers
 from catchment.edge.idempotency import KeyedCall, mark_undated
 from catchment.edge.journal import AppendTooLarge, Journal
 from catchment.edge.lookups import Lookups
+from catchment.edge.observer import GONE, Observer, Sight
 from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
 from catchment.edge.rejections import Rejections
@@ -41,6 +43,7 @@ IN_MAINTENANCE = Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"main
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 _TOLD_CHARS_MAX = 200
+HEALTH_ENDPOINT, PREFLIGHT_ENDPOINT = "health", "preflight"
 HEALTH_PATHS = frozenset({LIVE_PATH, READY_PATH})
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class EdgeApp:
         maintenance: MaintenanceWatch,
         rates: Rates,
         answers: Answers,
+        observer: Observer,
     ) -> None:
         settings = watch.settings
         self._watch = watch
@@ -69,6 +73,7 @@ class EdgeApp:
         self._maintenance = maintenance
         self._rates = rates
         self._answers = answers
+        self._observer = observer
         self._router = Router(dialects(settings))
         self._peers = Peers(settings.ingest.trusted_proxies)
         self._rejections = Rejections(settings.limits)
@@ -88,6 +93,7 @@ class EdgeApp:
         self._watching.cancel()
         self._bookkeeping.cancel()
         self._close_books(self._arrive().received_us + MINUTE_US)
+        self._observer.close()
         loop.run_until_complete(self._journal.close())
         self._answers.close()
 
@@ -105,18 +111,24 @@ class EdgeApp:
             logger.warning("edge: maintenance is %s", "on: nothing is accepted" if self._maintenance.on else "off")
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        sight, status = self._observer.begin(scope), GONE
         try:
-            answer = await self._answer(scope, protocol)
-            protocol.response_bytes(answer.status, answer.headers, answer.body)
+            answer = await self._answer(scope, protocol, sight)
+            protocol.response_bytes(answer.status, self._observer.headers(sight, answer), answer.body)
+            status = answer.status
         except (ProtocolError, ProtocolClosed, asyncio.CancelledError):
             return  # the client has gone; what it sent whole is in the log
+        finally:
+            self._observer.end(sight, status)
 
-    async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> Answer:
+    async def _answer(self, scope: Scope, protocol: HTTPProtocol, sight: Sight) -> Answer:
         if scope.path in HEALTH_PATHS and scope.method == "GET":
+            sight.endpoint = HEALTH_ENDPOINT
             return IN_MAINTENANCE if self._maintenance.on and scope.path == READY_PATH else HEALTHY
-        headers = scope.headers
+        headers = sight.headers
         match = self._router.resolve(scope.method, scope.path, headers)
         dialect = match.dialect
+        self._observer.matched(sight, match)
         call = Call(
             scope.method,
             scope.path,
@@ -126,8 +138,9 @@ class EdgeApp:
             match.parameters,
         )
         if call.method == "OPTIONS" and dialect.preflight:
+            sight.endpoint = PREFLIGHT_ENDPOINT
             return dialect.preflight
-        request = Request(dialect, call)
+        request = Request(dialect, call, sight)
         answer = await self._answer_call(request, match, protocol)
         return request.told(answer)
 
@@ -141,18 +154,19 @@ class EdgeApp:
                 raise Refused(match.fault, f"{call.method} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
+            self._observer.refused(request.sight, refused, dialect)
             if not match.stray:  # a browser that asks for its icon is no sender that went wrong
                 self._keep(request, refused)
             await request.drain(protocol)
             return dialect.refuse(refused)
         except LogUnavailable as error:
-            logger.error("edge: nothing accepted: %s", error)
+            self._observer.log_unavailable(request.sight, error)
             unavailable = dialect.refuse(Refused(dialect.faults.unavailable, "the event store is busy; try again"))
             return unavailable._replace(headers=[*unavailable.headers, RETRY_AFTER])
         except (ProtocolError, ProtocolClosed):
             raise
-        except Exception:
-            logger.exception("edge: defect while answering %s %s", call.method, dialect.conceal_path(call.path))
+        except Exception as error:
+            self._observer.defect(request.sight, error)
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
 
     async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:
@@ -196,11 +210,13 @@ class EdgeApp:
             raise Refused(dialect.faults.too_many, "too many requests")
         self._next_us = arrival.received_us + len(records)
         self._lookups.fill(records)
+        appended = perf_counter()
         try:
             await self._journal.append(records)
         except AppendTooLarge:
             reason = f"its records take more than {self._append_bytes_max} bytes"
             raise Refused(dialect.faults.too_large, reason) from None
+        self._observer.accepted(request.sight, records, len(request.body), appended)
         return answer
 
     def _require_no_maintenance(self, request: Request) -> None:
@@ -241,6 +257,7 @@ class EdgeApp:
             request.dialect, request.call, request.caller, refused, request.body, self._arrive()
         )
         if record is not None:
+            self._observer.kept(request.sight, record)
             self._journal.note(record)
 
     async def _keep_books(self) -> None:

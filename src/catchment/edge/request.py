@@ -3,6 +3,7 @@
 from catchment.dialects.dialect import Answer, Call, Caller, Dialect, Headers, Route
 from catchment.edge.body import BadEncoding, Source, TooLarge, decompress, read_body
 from catchment.edge.idempotency import KEY_HEADER, BadKey, KeyedCall, key_of
+from catchment.edge.observer import Sight
 from catchment.errors import Refused
 
 DRAINED_BYTES_MAX = 64 * 1024
@@ -12,7 +13,8 @@ class Request:
     """One call and its dialect. `caller` is None until the key was understood, `body` empty until it was read, and
     `fields` are header fields that its answer gets, whatever that is."""
 
-    def __init__(self, dialect: Dialect, call: Call) -> None:
+    def __init__(self, dialect: Dialect, call: Call, sight: Sight) -> None:
+        self.sight = sight
         self.dialect = dialect
         self.call = call
         self.caller: Caller | None = None
