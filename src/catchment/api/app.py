@@ -33,6 +33,7 @@ from catchment.telemetry.tracing import Tracing
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
+LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 STRICT_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -143,8 +144,8 @@ def core_app(settings: Settings, data_dir: Path, open_core: OpenCore, openapi: d
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/health/live", live),
-            Route("/health/ready", ready),
+            Route(LIVE_PATH, live),
+            Route(READY_PATH, ready),
             Route("/openapi.json", describe),
             Route("/api/sql", guard(run_sql), methods=["POST"]),
             Route("/api/tail", guard(tail)),
