@@ -9,8 +9,10 @@ import pytest
 from catchment import config
 from catchment.api import app as core
 from catchment.api.app import OpenedCore, core_app
+from catchment.api.requests import watched
 from catchment.loader import Loader
 from catchment.settings import Loader as LoaderSettings
+from catchment.store.store import Rows
 from tests.conftest import Server, write_apps
 from tests.test_loader import ListLog, PickyStore, line
 
@@ -65,6 +67,26 @@ async def test_a_loader_that_has_ended_is_told(tmp_path: Path, monkeypatch: pyte
             if thread.name == "loader":
                 thread.join()
         assert await status_of(answers, "/health/ready") == (503, "the loader has ended; restart the server")
+
+
+async def test_a_defect_is_answered_500_and_told_in_a_line_that_the_answer_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> Rows:
+        raise RuntimeError("SECRET")
+
+    made = Waiting(tmp_path)
+    monkeypatch.setattr(made.store, "query", fail)
+    token = config.load(tmp_path).console.token
+    async with client(watched(made.app)) as answers, made.app.router.lifespan_context(made.app):
+        answer = await answers.post(
+            "/api/sql", json={"query": "SELECT 1"}, headers={"authorization": f"Bearer {token}"}
+        )
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has it"})
+    [told] = [record for record in caplog.records if "defect" in record.message]
+    assert vars(told)["request_id"] == answer.headers["x-request-id"]
+    assert "RuntimeError at tests/test_health.py:" in told.message
+    assert "SECRET" not in caplog.text
 
 
 @pytest.mark.parametrize("path", [core.LIVE_PATH, core.READY_PATH])
