@@ -27,10 +27,19 @@ VISIBLE_WITHIN_S = 20.0
 
 
 class Server:
-    """A running Catchment, asked over its ports as anybody would."""
+    """A running Catchment, asked over its ports as anybody would; `output` is a folder with what it prints."""
 
-    def __init__(self, data_dir: Path, *options: str, ports: tuple[str, str] = ("0", "0")) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        ports: tuple[str, str] = ("0", "0"),
+        environment: dict[str, str] | None = None,
+        output: Path | None = None,
+    ) -> None:
         self.data_dir = data_dir
+        self._environment = environment or {}
+        self._output = output
         self._options = ["--port", ports[0], "--console-port", ports[1], *options]
         self.start()
 
@@ -38,7 +47,7 @@ class Server:
         """Starts it and waits until it is ready."""
         give_token(self.data_dir)
         command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(self.data_dir), *self._options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.process = self._popen(command)
         run_file = self.data_dir / "run.json"
         until(lambda: run_file.exists() or self.process.poll() is not None, within_s=60)
         assert self.process.poll() is None, "the server did not start"
@@ -57,6 +66,13 @@ class Server:
             timeout=60,
             headers={"authorization": f"Bearer {TOKEN}"},
         )
+
+    def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        environment = os.environ | self._environment
+        if self._output is None:
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+        with (self._output / "stdout").open("ab") as out, (self._output / "stderr").open("ab") as err:
+            return subprocess.Popen(command, stdout=out, stderr=err, env=environment)
 
     def parts(self, name: str) -> list[int]:
         """Process ids of the `edge` or the `core` and of all below them."""

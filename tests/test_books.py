@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from catchment.api.metrics import METRICS, Metrics
+from catchment.api import metrics as metrics_module
+from catchment.api.metrics import FRESH, METRICS, Metrics
 from catchment.cli import report
 from catchment.loader import Loader
 from catchment.settings import Loader as LoaderSettings
+from catchment.store.store import QueryError
 from tests.conftest import AppOf, until
 from tests.test_loader import ListLog, PickyStore, line
 
@@ -21,6 +23,16 @@ FIGURES = {
     "loader": {"failing_for_seconds": None, "unloadable_lines": 0, "last_error": ""},
     "disk": {"log_bytes": 1, "store_bytes": 2, "free_bytes": 3},
     "running": None,
+}
+PULSE = {
+    "unread_bytes": 10,
+    "unread_records": 2,
+    "lag_seconds": 0.5,
+    "failing": False,
+    "log_bytes": 1,
+    "unsynced_bytes_max": 4,
+    "free_bytes": 3,
+    "maintenance": False,
 }
 
 
@@ -41,32 +53,70 @@ def test_status_tells_by_how_much_the_books_differ_and_since_when(capsys: pytest
 
 
 def test_metrics_have_a_value_for_each_figure() -> None:
-    text = Metrics(lambda: FIGURES).text().decode()
+    text = Metrics(lambda: FIGURES, lambda: PULSE).text().decode()
     for sample in (
         'catchment_ledger_difference{app="shop",source="moesif"} 0.0',
         'catchment_ledger_records{app="shop",outcome="duplicate",source="moesif"} 30.0',
-        'catchment_events{app="shop",source="moesif"} 5.0',
+        'catchment_store_events{app="shop",source="moesif"} 5.0',
+        "catchment_store_bytes 2.0",
         "catchment_backlog_bytes 10.0",
+        "catchment_lag_events 2.0",
         "catchment_loader_failing 0.0",
-        'catchment_disk_bytes{what="free"} 3.0',
+        "catchment_disk_free_bytes 3.0",
     ):
         assert f"\n{sample}\n" in text
-    assert text.count("# HELP ") == len(METRICS)
+    assert text.count("# HELP ") == len(METRICS) + len(FRESH)
 
 
-def test_metrics_that_took_long_are_kept_for_ten_times_as_long() -> None:
-    now, asked = 0.0, 0
+def test_metrics_that_took_long_are_kept_for_ten_times_as_long_and_the_others_are_not() -> None:
+    now, asked, looked = 0.0, 0, 0
 
     def gather() -> dict[str, Any]:
         nonlocal now, asked
         now, asked = now + 3, asked + 1
         return FIGURES
 
-    metrics = Metrics(gather, lambda: now)
+    def look() -> dict[str, Any]:
+        nonlocal looked
+        looked += 1
+        return PULSE | {"unread_bytes": 1000 + looked}
+
+    metrics = Metrics(gather, look, clock=lambda: now)
     for moment, times in ((0, 1), (32, 1), (34, 2)):
         now = max(now, moment)
-        metrics.text()
+        text = metrics.text().decode()
         assert asked == times
+        assert f"catchment_backlog_bytes {1000.0 + looked}\n" in text
+        assert "catchment_store_bytes 2.0\n" in text
+    assert looked == 3
+
+
+def test_a_scrape_does_not_wait_long_for_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "PATIENCE_S", 0.01)
+    done = threading.Event()
+
+    def gather() -> dict[str, Any]:
+        done.wait(20)
+        return FIGURES
+
+    metrics = Metrics(gather, lambda: PULSE)
+    for _ in range(2):
+        text = metrics.text().decode()
+        assert "catchment_backlog_bytes" in text
+        assert "catchment_store_bytes" not in text
+    done.set()
+    until(lambda: b"catchment_store_bytes" in metrics.text(), within_s=20)
+
+
+def test_figures_that_cannot_be_gathered_leave_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def gather() -> dict[str, Any]:
+        raise QueryError("no room")
+
+    metrics = Metrics(gather, lambda: PULSE)
+    text = metrics.text()
+    assert b"catchment_backlog_bytes 10.0\n" in text
+    assert b"catchment_store_bytes" not in text
+    assert caplog.text.count("the store's metrics are not told: QueryError") == 1
 
 
 def test_nothing_is_inserted_while_somebody_looks() -> None:

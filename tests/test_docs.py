@@ -18,7 +18,6 @@ import pytest
 from cyclopts import App
 
 from catchment import record
-from catchment.api.metrics import METRICS
 from catchment.cli import commands
 from catchment.log.disk import LocalDisk
 from catchment.log.reader import SegmentReader
@@ -168,14 +167,6 @@ def test_the_segment_of_the_log_page_is_a_sound_one() -> None:
     [example] = [block.text.encode() for block in blocks(DOCS / "log.md") if block.info == "json"]
     found = scan(example)
     assert (found.end, len(found.groups), found.damaged) == (len(example), 4, [])
-
-
-def test_the_metrics_page_has_every_metric_and_no_other(server: Server) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| (.+) \|$", (DOCS / "metrics.md").read_text("utf-8"), re.MULTILINE)
-    described = {(name, tuple(re.findall(r"`(\w+)`", labels)), text) for name, labels, text in rows}
-    assert described == {(metric.name, tuple(metric.labels), metric.help) for metric in METRICS}
-    served = server.api.get("/metrics").text
-    assert set(re.findall(r"^# TYPE (\w+) gauge$", served, re.MULTILINE)) == {metric.name for metric in METRICS}
 
 
 # SQL

@@ -28,6 +28,9 @@ class ListLog:
     def backlog(self) -> Backlog:
         return Backlog(0, 0)
 
+    def unread_records(self) -> int:
+        return sum(lines.count(b"\n") for lines in self.waiting)
+
     def close(self) -> None: ...
 
 

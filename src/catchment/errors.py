@@ -31,7 +31,11 @@ class Refused(Exception):
 
 
 class LogUnavailable(Exception):
-    """The log could not make the lines durable; nothing was acknowledged."""
+    """The log could not make the lines durable; nothing was acknowledged. `cause` is one of a few words: a label."""
+
+    def __init__(self, reason: str, *, cause: str = "log") -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 class Cannot(Exception):

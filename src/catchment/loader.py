@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from catchment.log.log import LogReader
 from catchment.record import RejectionRecord, encode_lines
 from catchment.settings import Loader as LoaderSettings
 from catchment.store.store import Store, StoreError
+from catchment.telemetry.figures import SECONDS, Histogram
+from catchment.telemetry.tracing import Tracing
 
 POLL_S_MIN, POLL_S_MAX = 0.01, 0.08  # the longer nothing came, the seldomer it looks
 REST = 5  # between inserts that do not fill a batch, it rests until the insert took a fifth of the time ...
@@ -38,7 +40,10 @@ class Progress:
     """What the loader has done since it started; read by others, written by the loader only."""
 
     batches: int = 0
+    records: int = 0
     bytes: int = 0
+    inserts: Histogram = field(default_factory=lambda: Histogram(SECONDS))  # how long they took, in seconds
+    failed_inserts: int = 0
     unloadable_lines: int = 0
     caught_up_at: float = field(default_factory=time.time)
     failing_since: float | None = None
@@ -49,9 +54,16 @@ class Loader:
     """Moves lines; one thread calls `run`, or `step` until there is nothing left."""
 
     def __init__(
-        self, log: LogReader, store: Store, settings: LoaderSettings, look_after: Callable[[], None] = lambda: None
+        self,
+        log: LogReader,
+        store: Store,
+        settings: LoaderSettings,
+        *,
+        look_after: Callable[[], None] = lambda: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._log = log
+        self._tracing = tracing
         self._store = store
         self._settings = settings
         self._look_after = look_after  # whatever else must be seen to now and then, between two inserts
@@ -69,10 +81,17 @@ class Loader:
     def _put(self, lines: bytes) -> None:
         with self._turn:
             self._inserting.acquire()
+        started = time.perf_counter()
         try:
-            self._store.insert(lines)
+            with self._tracing.insert(lines) if self._tracing and lines is not CANARY else nullcontext():
+                self._store.insert(lines)
+        except StoreError:
+            self.progress.failed_inserts += 1
+            raise
         finally:
             self._inserting.release()
+        if lines is not CANARY:
+            self.progress.inserts.observe(time.perf_counter() - started)
 
     def run(self, stop: threading.Event) -> None:
         """Loads until `stop` is set, then for a bounded time what is still in the log."""
@@ -119,6 +138,7 @@ class Loader:
         self._log.commit(batch)
         self.progress.failing_since = None
         self.progress.batches += 1
+        self.progress.records += batch.lines.count(b"\n")
         self.progress.bytes += len(batch.lines)
         return max(1, len(batch.lines))
 
@@ -166,7 +186,8 @@ class Loader:
         return False
 
     def _set_aside(self, line: bytes, reason: str) -> None:
-        logger.error("loader: the store cannot take one record; it is kept among the rejections: %s", reason)
+        # The engine's reason may quote the record, which is nobody's business who reads this.
+        logger.error("loader: the store cannot take one record; `catchment rejections --reason unloadable` tells why")
         self.progress.unloadable_lines += 1
         known: dict[str, Any] = msgspec.json.decode(line)
         rejection = RejectionRecord(

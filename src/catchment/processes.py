@@ -20,6 +20,7 @@ from catchment.certificate import serving_context
 from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
+from catchment.supervisor import CannotServe
 from catchment.watch import LOOK_S, FileWatch
 
 CLAIM_WITHIN_S = 20.0
@@ -35,7 +36,7 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     try:
         app = wiring.core(settings, data_dir)
     except StoreError as error:
-        raise SystemExit(f"the store fails: {error}") from None
+        raise CannotServe(f"the store fails: {error}") from None
     kept = Path(settings.ingest.tls_cert) if settings.ingest.tls_cert else None
     context = serving_context(kept) if kept else None
     server = uvicorn.Server(
@@ -79,7 +80,7 @@ def _claim(data_dir: Path) -> None:
     deadline = time.monotonic() + CLAIM_WITHIN_S
     while not wiring.claim_core(data_dir):
         if time.monotonic() > deadline:
-            raise SystemExit(f"another process has the store of {data_dir} open; end it, then start again")
+            raise CannotServe(f"another process has the store of {data_dir} open; end it, then start again")
         time.sleep(_POLL_S)
 
 

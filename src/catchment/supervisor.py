@@ -32,6 +32,8 @@ from catchment.errors import Cannot
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, let_the_edge_go_first
 from catchment.settings import Settings
+from catchment.telemetry import files
+from catchment.telemetry.restarts import Restarts
 from catchment.tokens import new_token, token_hash
 from catchment.watch import LOOK_S
 
@@ -58,8 +60,9 @@ class CannotServe(Cannot):
 class _Part:
     """One child process that is started again when it dies."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], restarts: Restarts) -> None:
         self.name = name
+        self._restarts = restarts
         self._command = command
         self._environment = environment
         self._delay = RESTART_S_MIN
@@ -87,6 +90,7 @@ class _Part:
             logger.error("%s %s; starting it again", self.name, _ending(self.process.returncode))
         elif now >= self._restart_at:
             self.start()
+            self._restarts.add(self.name)
 
     def stop(self, within_s: float) -> bool:
         """Ends it, and whether that went in order; one that is dead already has left its work in the log."""
@@ -122,7 +126,8 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
     secret = new_token()
     certificate, tls = _certificate(settings, data_dir)
     environment = _environment(settings, addresses, tls, run_hash=token_hash(secret))
-    parts = [_start_part(name, data_dir, environment) for name in ("edge", "core")]
+    restarts = Restarts(data_dir / files.FOLDER)
+    parts = [_start_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
     try:
         urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
         _await_ready(parts, urls, tls, stop=stop)
@@ -279,8 +284,8 @@ def _environment(
     return os.environ | {name: str(value) for name, value in given.items()}
 
 
-def _start_part(name: str, data_dir: Path, environment: dict[str, str]) -> _Part:
-    return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment)
+def _start_part(name: str, data_dir: Path, environment: dict[str, str], restarts: Restarts) -> _Part:
+    return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment, restarts)
 
 
 def _url(host: str, port: int, *, tls: bool) -> str:

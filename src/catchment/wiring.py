@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 
 from catchment import config
 from catchment.api.access import Access
-from catchment.api.app import core_app
+from catchment.api.app import OpenedCore, core_app
+from catchment.api.requests import watched
 from catchment.api.shield import Hosts, Shield
 from catchment.backup import snapshot
 from catchment.backup.snapshot import Snapshot
@@ -33,6 +34,7 @@ from catchment.store import queries
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.expiry import Expiry
 from catchment.store.parts import PartsWatch
+from catchment.telemetry.tracing import open_tracing
 from catchment.watch import FileWatch
 
 __all__ = [
@@ -74,24 +76,25 @@ def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
 def core(settings: Settings, data_dir: Path) -> ASGIApp:
     """The core's application, which starts the loader and the retention when it starts. Raises `StoreError` where the
     store cannot be opened."""
+    tracing = open_tracing("core", os.environ, speaks=True)
     snapshot.clear_stale(data_dir)
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
     parts = PartsWatch(store.broken_parts, partial(os.kill, os.getpid(), signal.SIGTERM))
-    loader = Loader(log, store, settings.loader, parts.look)
+    loader = Loader(log, store, settings.loader, look_after=parts.look, tracing=tracing)
     take = partial(snapshot.take, store, loader, data_dir)
     watch = FileWatch(data_dir / config.FILE_NAME)
     access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)
     app = core_app(
         access,
-        settings.log,
+        settings,
         data_dir,
-        open_core=lambda: (store, log, loader),
+        open_core=lambda: OpenedCore(store, log, loader, tracing),
         openapi=document(),
         take_snapshot=take,
         beside=[retention(data_dir, store, loader).run],
     )
     hosts = Hosts([*settings.console.hosts, settings.console.host])
-    return Shield(app, hosts, tls=bool(settings.ingest.tls_cert))
+    return watched(Shield(app, hosts, tls=bool(settings.ingest.tls_cert)))
 
 
 def open_as_it_is(data_dir: Path) -> tuple[ClickHouseStore, LogReader, Loader]:

@@ -17,6 +17,7 @@ from catchment.edge.answers import Answers
 from catchment.edge.app import EdgeApp
 from catchment.edge.journal import Journal
 from catchment.edge.lookups import Lookups
+from catchment.edge.observer import Observer
 from catchment.edge.rates import Bucket, Rates
 from catchment.edge.reload import SettingsWatch
 from catchment.errors import Fault, LogUnavailable, Refused
@@ -113,9 +114,10 @@ class Exchange:
     ) -> None:
         self.method, self.path, self.query_string = method, path, query
         self.headers = dict(headers or {})
-        self.client = "192.0.2.7:1"
+        self.client, self.scheme = "192.0.2.7:1", "http"
         self.reads = 0
         self.answer: tuple[int, bytes] | None = None
+        self.answer_headers: list[tuple[str, str]] = []
         self._body = body
 
     async def __call__(self) -> bytes:
@@ -127,7 +129,7 @@ class Exchange:
         yield self._body
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.answer = (status, body)
+        self.answer, self.answer_headers = (status, body), headers
 
 
 class Edge:
@@ -143,6 +145,7 @@ class Edge:
         self.rates = Rates(folder / "rates", self.settings.apps)
         self.answers = Answers(folder / answers.FILE_NAME, self.settings.limits)
         self.room = RoomWatch(LocalDisk(), folder, self.settings.log)
+        self.observer = Observer()
         self.app = EdgeApp(
             watch,
             lambda settings: [Vendor(settings)],
@@ -152,6 +155,7 @@ class Edge:
             rates=self.rates,
             answers=self.answers,
             room=self.room,
+            observer=self.observer,
         )
         # without the watch's task, which is no part of this
         self.app._journal = Journal(self.log, self.settings.log.unsynced_bytes_max)

@@ -16,7 +16,7 @@ from catchment import config
 from catchment.api.access import PEERS_MAX, Access, FailedLogins, NotAllowed
 from catchment.api.app import core_app
 from catchment.api.shield import HSTS, STRICT_HEADERS, Hosts, Shield
-from catchment.settings import Console, Log
+from catchment.settings import Console
 from catchment.tokens import new_token, token_hash
 from catchment.watch import FileWatch
 from tests.conftest import TOKEN, Server, catchment, give_token, until, write_apps
@@ -341,8 +341,10 @@ class TestHeaders:
             assert f"\r\n{name}: {value}".encode() in head.replace(b"\r\n", b"\r\n")
 
     async def test_so_has_the_answer_to_a_defect(self, tmp_path: Path) -> None:
+        write_apps(tmp_path, ["default"])
+        settings = config.load(tmp_path)
         never = partial(pytest.fail, "it is never started")
-        app = core_app(access_of(tmp_path), Log(), tmp_path, open_core=never, openapi={}, take_snapshot=never)
+        app = core_app(access_of(tmp_path), settings, tmp_path, open_core=never, openapi={}, take_snapshot=never)
         transport = httpx.ASGITransport(Shield(app, Hosts([]), tls=True), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             answer = await http.get("/api/status", headers=RIGHT)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
@@ -24,22 +24,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from catchment.api.access import Access, NotAllowed
+from catchment.api.counted import counted
 from catchment.api.hold import TakeSnapshot, hold
 from catchment.api.metrics import CONTENT_TYPE, Metrics
-from catchment.api.overview import overview
+from catchment.api.overview import overview, pulse
+from catchment.api.queries import Queries
 from catchment.api.shield import STRICT_HEADERS
 from catchment.loader import Loader
 from catchment.log.log import LogReader
 from catchment.log.room import Growth
-from catchment.settings import Log
+from catchment.settings import Settings
 from catchment.store import queries
 from catchment.store.store import QueryError, Store
+from catchment.telemetry import files
+from catchment.telemetry.tracing import Tracing
 from catchment.watch import LOOK_S
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
 GROWTH_LOOK_S = 5.0
-OpenCore = Callable[[], tuple[Store, LogReader, Loader]]
+LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 Handler = Callable[[Request], Awaitable[Response]]
 
 logger = logging.getLogger(__name__)
@@ -61,18 +65,64 @@ class TailRequest(msgspec.Struct, forbid_unknown_fields=True):
     user_id: str = ""
 
 
+class OpenedCore(NamedTuple):
+    """What the core works with."""
+
+    store: Store
+    log: LogReader
+    loader: Loader
+    tracing: Tracing | None = None
+
+
+OpenCore = Callable[[], OpenedCore]
+
+
 class _Core:
     """What the running core holds."""
 
-    def __init__(self, store: Store, log: LogReader, loader: Loader, data_dir: Path, limits: Log) -> None:
-        self.store = store
-        self.log = log
-        self.loader = loader
+    def __init__(
+        self,
+        opened: OpenedCore,
+        settings: Settings,
+        data_dir: Path,
+        beside: Sequence[Callable[[threading.Event], None]],
+    ) -> None:
+        self.store, self.log, self.loader, self.tracing = opened
         self.growth = Growth()
-        self.overview = partial(overview, store, log, loader, data_dir, limits, self.growth)
-        self.metrics = Metrics(self.overview)
+        self.queries = Queries(self.store, self.tracing)
+        self.overview = partial(overview, self.store, self.log, self.loader, data_dir, settings.log, self.growth)
+        self.metrics = Metrics(
+            self.overview,
+            partial(pulse, self.log, self.loader, settings, data_dir, self.growth),
+            partial(counted, data_dir / files.FOLDER, self.loader.progress, self.queries),
+        )
+        self._stop = threading.Event()
+        runs = (self.loader.run, self._watch_growth, *beside)
+        self._threads = [threading.Thread(target=run, args=(self._stop,), name=run.__qualname__) for run in runs]
 
-    def watch_growth(self, stop: threading.Event) -> None:
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Loads what is left, then lets go of everything."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self.log.close()
+        self.store.close()
+        if self.tracing:
+            self.tracing.close()
+
+    def why_not_ready(self) -> str:
+        """A sentence, without what the store says of it, for anybody may ask; `""` where it is ready."""
+        if not self._threads[0].is_alive():
+            return "the loader has ended; restart the server"
+        if self.loader.progress.failing_since is not None:
+            return "nothing can be loaded into the store; `catchment status` tells why, and the log keeps everything"
+        return ""
+
+    def _watch_growth(self, stop: threading.Event) -> None:
         """Looks at what waits in the log, until `stop` is set."""
         while not stop.wait(GROWTH_LOOK_S):
             try:
@@ -83,7 +133,7 @@ class _Core:
 
 def core_app(
     access: Access,
-    limits: Log,
+    settings: Settings,
     data_dir: Path,
     *,
     open_core: OpenCore,
@@ -96,36 +146,28 @@ def core_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = _Core(*await run_in_threadpool(open_core), data_dir, limits)
-        stop = threading.Event()
-        runs = (core.loader.run, core.watch_growth, *beside)
-        threads = [threading.Thread(target=run, args=(stop,), name=run.__qualname__) for run in runs]
-        for thread in threads:
-            thread.start()
+        core = _Core(await run_in_threadpool(open_core), settings, data_dir, beside)
+        core.start()
         app.state.core = core
         looking = asyncio.create_task(_look(access))
         try:
             yield
         finally:
             looking.cancel()
-            stop.set()
-            for thread in threads:
-                await asyncio.to_thread(thread.join)
-            core.log.close()
-            core.store.close()
+            app.state.core = None
+            await asyncio.to_thread(core.close)
 
     async def run_sql(request: Request) -> Response:
         body = await _body(request)
         wanted = msgspec.json.decode(body, type=SqlRequest)
-        answer = await run_in_threadpool(request.app.state.core.store.query, wanted.query, wanted.parameters)
+        answer = await request.app.state.core.queries.ask("sql", wanted.query, wanted.parameters)
         return _json({"columns": [column._asdict() for column in answer.columns], "rows": answer.rows})
 
     async def tail(request: Request) -> Response:
         wanted = msgspec.convert(dict(request.query_params), TailRequest)
         begin = wanted.after or f"{datetime.now(UTC) - VISIBLE_WITHIN:%Y-%m-%d %H:%M:%S.%f}"
-        answer = await run_in_threadpool(
-            request.app.state.core.store.query, queries.text("tail"), msgspec.structs.asdict(wanted)
-        )
+        parameters = msgspec.structs.asdict(wanted)
+        answer = await request.app.state.core.queries.ask("tail", queries.text("tail"), parameters)
         return _json({"rows": answer.rows, "after": answer.rows[-1]["loaded_at"] if answer.rows else begin})
 
     async def status(request: Request) -> Response:
@@ -135,8 +177,13 @@ def core_app(
         text = await run_in_threadpool(request.app.state.core.metrics.text)
         return Response(text, media_type=CONTENT_TYPE, headers=STRICT_HEADERS)
 
-    async def health(_: Request) -> Response:
+    async def live(_: Request) -> Response:
         return _json({"status": "ok"})
+
+    async def ready(request: Request) -> Response:
+        core: _Core | None = getattr(request.app.state, "core", None)
+        reason = core.why_not_ready() if core else "the store is not open"
+        return _json({"status": "unavailable", "reason": reason}, 503) if reason else _json({"status": "ok"})
 
     async def describe(_: Request) -> Response:
         return _json(openapi)
@@ -145,8 +192,8 @@ def core_app(
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/health/live", health),
-            Route("/health/ready", health),
+            Route(LIVE_PATH, live),
+            Route(READY_PATH, ready),
             Route("/openapi.json", describe),
             Route("/api/sql", guard(run_sql), methods=["POST"]),
             Route("/api/tail", guard(tail)),

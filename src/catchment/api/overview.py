@@ -1,4 +1,7 @@
-"""What `catchment status` tells: what came in, how far behind the store is, what it costs on disk."""
+"""What `catchment status` tells: what came in, how far behind the store is, what it costs on disk.
+
+And its pulse, which is what can be told without asking the store.
+"""
 
 import os
 import shutil
@@ -6,10 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from catchment import maintenance
 from catchment.loader import Loader
 from catchment.log.log import LogReader
 from catchment.log.room import Growth, Room, seconds_left, shortage
-from catchment.settings import Log
+from catchment.settings import Log, Settings
 from catchment.store import queries
 from catchment.store.store import Store
 
@@ -56,6 +60,24 @@ def room_left(room: Room, settings: Log, growth: Growth) -> dict[str, Any]:
         "short": shortage(room, settings),
         "bytes_per_second": None if bytes_per_second is None else round(bytes_per_second),
         "seconds_left": None if left is None else round(left),
+    }
+
+
+def pulse(log: LogReader, loader: Loader, settings: Settings, data_dir: Path, growth: Growth) -> dict[str, Any]:
+    """Lag, log and disk, and whether loading works: a few looks at files, some milliseconds."""
+    backlog, progress = log.backlog(), loader.progress
+    behind_s = max(0.0, time.time() - progress.caught_up_at) if backlog.unread_bytes else 0.0
+    free_bytes = shutil.disk_usage(data_dir).free
+    return {
+        "unread_bytes": backlog.unread_bytes,
+        "unread_records": log.unread_records() if backlog.unread_bytes else 0,
+        "lag_seconds": behind_s,
+        "failing": progress.failing_since is not None,
+        "log_bytes": backlog.held_bytes,
+        "unsynced_bytes_max": settings.log.unsynced_bytes_max,
+        "free_bytes": free_bytes,
+        "room": room_left(Room(*backlog, free_bytes), settings.log, growth),
+        "maintenance": maintenance.state(data_dir) is not None,
     }
 
 

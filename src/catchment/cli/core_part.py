@@ -3,6 +3,7 @@
 from catchment import config, processes
 from catchment.cli import terminal
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir
+from catchment.telemetry import logs
 
 app = terminal.program()
 
@@ -10,7 +11,9 @@ app = terminal.program()
 @app.command(name="core", show=False)
 def core_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Run the core alone, in this terminal."""
-    return processes.run_core(data_dir, config.in_use(data_dir))
+    settings = config.in_use(data_dir)
+    logs.configure_server(settings, part="core")
+    return processes.run_core(data_dir, settings)
 
 
 def main() -> None:

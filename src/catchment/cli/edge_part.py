@@ -3,6 +3,7 @@
 from catchment import config, edge_processes
 from catchment.cli import terminal
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir
+from catchment.telemetry import logs
 
 app = terminal.program()
 
@@ -10,7 +11,9 @@ app = terminal.program()
 @app.command(name="edge", show=False)
 def edge_command(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Run the edge processes alone, in this terminal."""
-    return edge_processes.run_edge(data_dir, config.in_use(data_dir))
+    settings = config.in_use(data_dir)
+    logs.configure_server(settings, part="edge")
+    return edge_processes.run_edge(data_dir, settings)
 
 
 def main() -> None:

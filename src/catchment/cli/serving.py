@@ -1,12 +1,15 @@
 """`catchment serve`: a program of its own that imports only what it needs, so that the edge starts at once."""
 
+import logging
 from pathlib import Path
 
 from catchment import config, maintenance
 from catchment.cli import report, terminal
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir
 from catchment.supervisor import serve
+from catchment.telemetry import logs
 
+logger = logging.getLogger(__name__)
 app = terminal.program()
 
 
@@ -49,19 +52,21 @@ def serve_command(
     ingest |= {"tls_cert": _absolute(tls_cert), "tls_key": _absolute(tls_key)}
     overrides = {"ingest": ingest, "console": {"host": console_host, "port": console_port}}
     settings = config.load(data_dir, overrides, with_files=True)
+    logs.configure_server(settings, part="serve")
     config.keep_sound(data_dir)
     if first:
-        terminal.errors.print(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
-    token = first.token if first else None
+        terminal.note(f"Wrote {data_dir / config.FILE_NAME} with fresh secrets.")
     if maintenance.state(data_dir):
-        terminal.errors.print(
-            "Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow"
-        )
-    return serve(
-        data_dir,
-        settings,
-        lambda ingest_url, console_url: report.welcome(settings, ingest_url, console_url, data_dir, token=token),
-    )
+        terminal.note("Maintenance is on, so nothing is accepted; `catchment maintenance off` ends it.", style="yellow")
+    token = first.token if first else None
+
+    def announce(ingest_url: str, console_url: str) -> None:
+        if logs.is_json():  # a collector has no use for keys and commands to paste
+            logger.info("serving: senders at %s, the console at %s", ingest_url, console_url)
+        else:
+            report.welcome(settings, ingest_url, console_url, data_dir, token=token)
+
+    return serve(data_dir, settings, announce)
 
 
 def main() -> None:

@@ -16,8 +16,11 @@ from rich.text import Text
 from catchment import __version__, config
 from catchment.cli.options import WrongArguments
 from catchment.errors import Cannot
+from catchment.settings import Logging
 from catchment.store.store import StoreError
+from catchment.telemetry import logs
 
+logger = logging.getLogger(__name__)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -39,8 +42,7 @@ def program() -> App:
 
 def main(app: App) -> None:
     """Runs the command of this process, and ends it."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.configure(Logging())  # of a part of the server, once its settings are known, as they say
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an event may hold what the terminal's encoding has not
@@ -71,5 +73,16 @@ def run(app: App, arguments: list[str]) -> int:
 
 
 def _failed(sentence: str, code: int) -> int:
-    errors.print(sentence, style="red")
+    if logs.is_json():
+        logger.error("%s", sentence)
+    else:
+        errors.print(sentence, style="red")
     return code
+
+
+def note(sentence: str, style: str | None = None) -> None:
+    """Tells whoever started the server something beside its output."""
+    if logs.is_json():
+        logger.info("%s", sentence)
+    else:
+        errors.print(sentence, style=style)

@@ -12,6 +12,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from time import perf_counter
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
 from uuid_utils import uuid7
@@ -25,6 +26,7 @@ from catchment.edge.gate import Busy, Gate
 from catchment.edge.idempotency import KeyedCall, mark_undated
 from catchment.edge.journal import AppendTooLarge, Journal
 from catchment.edge.lookups import Lookups
+from catchment.edge.observer import GONE, Observer, Sight
 from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
 from catchment.edge.rejections import Rejections
@@ -41,7 +43,6 @@ RETRY_AFTER = ("retry-after", "5")
 MAINTENANCE_RETRY_AFTER = ("retry-after", "30")
 ROOM_LOOK_S = 1.0
 WAITING_SHARE_MAX = 0.75  # of the bytes that may wait for fsync: beyond it a request would be read for nothing
-TOLD_A_MINUTE = 6
 JSON = [("content-type", "application/json")]
 HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
 IN_MAINTENANCE = Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"maintenance"}')
@@ -52,6 +53,7 @@ SHORT_OF_ROOM = {
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 _TOLD_CHARS_MAX = 200
+HEALTH_ENDPOINT, PREFLIGHT_ENDPOINT = "health", "preflight"
 HEALTH_PATHS = frozenset({LIVE_PATH, READY_PATH})
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class EdgeApp:
         rates: Rates,
         answers: Answers,
         room: RoomWatch,
+        observer: Observer,
     ) -> None:
         settings = watch.settings
         self._watch = watch
@@ -82,13 +85,12 @@ class EdgeApp:
         self._rates = rates
         self._answers = answers
         self._room = room
+        self._observer = observer
         self._gate = Gate(settings.ingest)
         self._router = Router(dialects(settings))
         self._peers = Peers(settings.ingest.trusted_proxies)
         self._rejections = Rejections(settings.limits)
         self._keyless = Allowance(settings.limits.keyless_events_per_minute_max, "calls without a key were not taken")
-        self._busy = Allowance(TOLD_A_MINUTE, "more calls found no room")
-        self._unavailable = Allowance(TOLD_A_MINUTE, "more calls were not accepted: the log did not take them")
         self._append_bytes_max = settings.log.unsynced_bytes_max
         self._waiting_bytes_max = int(self._append_bytes_max * WAITING_SHARE_MAX)
         self._journal: Journal
@@ -109,6 +111,7 @@ class EdgeApp:
         self._looking.cancel()
         self._bookkeeping.cancel()
         self._close_books(self._arrive().received_us + MINUTE_US)
+        self._observer.close()
         loop.run_until_complete(self._journal.close())
         self._answers.close()
 
@@ -135,18 +138,24 @@ class EdgeApp:
                 logger.exception("edge: defect while looking for room; what was found before stays")
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        sight, status = self._observer.begin(scope), GONE
         try:
-            answer = await self._answer(scope, protocol)
-            protocol.response_bytes(answer.status, answer.headers, answer.body)
+            answer = await self._answer(scope, protocol, sight)
+            protocol.response_bytes(answer.status, self._observer.headers(sight, answer), answer.body)
+            status = answer.status
         except (ProtocolError, ProtocolClosed, Gone, asyncio.CancelledError):
             return  # the client has gone; what it sent whole is in the log
+        finally:
+            self._observer.end(sight, status)
 
-    async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> Answer:
+    async def _answer(self, scope: Scope, protocol: HTTPProtocol, sight: Sight) -> Answer:
         if scope.path in HEALTH_PATHS and scope.method == "GET":
+            sight.endpoint = HEALTH_ENDPOINT
             return self._ready() if scope.path == READY_PATH else HEALTHY
-        headers = scope.headers
+        headers = sight.headers
         match = self._router.resolve(scope.method, scope.path, headers)
         dialect = match.dialect
+        self._observer.matched(sight, match)
         call = Call(
             scope.method,
             scope.path,
@@ -156,8 +165,9 @@ class EdgeApp:
             match.parameters,
         )
         if call.method == "OPTIONS" and dialect.preflight:
+            sight.endpoint = PREFLIGHT_ENDPOINT
             return dialect.preflight
-        request = Request(dialect, call)
+        request = Request(dialect, call, sight)
         try:
             answer = await self._answer_call(request, match, protocol)
         finally:
@@ -180,22 +190,21 @@ class EdgeApp:
                 raise Refused(match.fault, f"{call.method} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
+            self._observer.refused(request.sight, refused, dialect)
             if not match.stray:  # a browser that asks for its icon is no sender that went wrong
                 self._keep(request, refused)
             await self._drain(request, protocol)
             return dialect.refuse(refused)
         except Busy as busy:
-            if self._busy.take():
-                logger.warning("edge: a call was answered 503: %s", busy)
+            self._observer.busy(request.sight, busy)
             return _unavailable(request, f"{busy}; try again")
         except LogUnavailable as error:
-            if self._unavailable.take():
-                logger.error("edge: nothing accepted: %s", error)
+            self._observer.log_unavailable(request.sight, error)
             return _unavailable(request, "the event store is busy; try again")
         except (ProtocolError, ProtocolClosed, Gone):
             raise
-        except Exception:
-            logger.exception("edge: defect while answering %s %s", call.method, dialect.conceal_path(call.path))
+        except Exception as error:
+            self._observer.defect(request.sight, error)
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
 
     async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:
@@ -242,14 +251,17 @@ class EdgeApp:
             raise Refused(dialect.faults.too_many, "too many requests")
         self._next_us = arrival.received_us + len(records)
         self._lookups.fill(records)
+        appended = perf_counter()
         try:
             durable = self._journal.append(records)
         except AppendTooLarge:
             reason = f"its records take more than {self._append_bytes_max} bytes"
             raise Refused(dialect.faults.too_large, reason) from None
+        of, events, body_bytes = (records[0].app, records[0].source), len(records), len(request.body)
         del records  # what waits for the disk are the lines alone
         request.release_body()
         await durable
+        self._observer.accepted(request.sight, of, events=events, body_bytes=body_bytes, waited_since=appended)
         return answer
 
     def _require_open(self, request: Request) -> None:
@@ -308,6 +320,7 @@ class EdgeApp:
             request.dialect, request.call, request.caller, refused, request.body, self._arrive()
         )
         if record is not None:
+            self._observer.kept(request.sight, record)
             self._journal.note(record)
 
     async def _keep_books(self) -> None:

@@ -13,6 +13,7 @@ from catchment.edge.body import (
 )
 from catchment.edge.gate import Busy, Place, TooSlow
 from catchment.edge.idempotency import KEY_HEADER, BadKey, KeyedCall, key_of
+from catchment.edge.observer import Sight
 from catchment.errors import Refused
 
 
@@ -20,7 +21,8 @@ class Request:
     """One call and its dialect. `place` is None until it has one, `caller` until the key was understood; `body` is
     empty until it was read, and `fields` are header fields that its answer gets, whatever that is."""
 
-    def __init__(self, dialect: Dialect, call: Call) -> None:
+    def __init__(self, dialect: Dialect, call: Call, sight: Sight) -> None:
+        self.sight = sight
         self.dialect = dialect
         self.call = call
         self.place: Place | None = None

@@ -56,6 +56,10 @@ class LogReader(Protocol):
         """How far behind the reader is."""
         ...
 
+    def unread_records(self) -> int:
+        """How many records it is behind: exactly while these are few, else about."""
+        ...
+
     def close(self) -> None:
         """Lets go of the log."""
         ...

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from catchment.log.census import records_behind
 from catchment.log.disk import Disk, FileInfo
 from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
@@ -106,6 +107,17 @@ class SegmentReader:
     def backlog(self) -> Backlog:
         """See `LogReader.backlog`."""
         return backlog_behind(self._disk, self._root, self._committed)
+
+    def unread_records(self) -> int:
+        """See `LogReader.unread_records`."""
+        unread = []
+        for writer in self._writers():
+            position = self._committed.get(writer, START)
+            for sequence, info in self._segments(writer):
+                offset = position.offset if sequence == position.sequence else 0
+                if sequence >= position.sequence and info.size > offset:
+                    unread.append((self._root / writer / info.name, offset, info.size))
+        return records_behind(self._disk, unread)
 
     def close(self) -> None:
         """Nothing is held between calls."""

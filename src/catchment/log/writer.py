@@ -16,7 +16,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from catchment.errors import LogUnavailable
 from catchment.log.disk import Disk
@@ -36,6 +36,18 @@ class _Append(NamedTuple):
     era: int
 
 
+class CommitWatch(Protocol):
+    """Is told of each group of appends, on the log's thread."""
+
+    def synced(self, appends: int, size: int, seconds: float) -> None:
+        """So many appends and bytes are durable; writing and syncing them took so long."""
+        ...
+
+    def failed(self) -> None:
+        """The disk did not take a group."""
+        ...
+
+
 class SegmentWriter:
     """`LogWriter` on local segments; `loop` is the event loop that it is called from.
 
@@ -51,11 +63,13 @@ class SegmentWriter:
         loop: AbstractEventLoop,
         clock: Callable[[], float] = time.monotonic,
         background: bool = True,
+        watched_by: CommitWatch | None = None,
     ) -> None:
         self._folder = Folder(disk, root, settings.segment_bytes_max)
         self._settings = settings
         self._loop = loop
         self._clock = clock
+        self._watched_by = watched_by
         self._queue: SimpleQueue[_Append | None] = SimpleQueue()
         self._unsynced_bytes = 0
         self._closing = False
@@ -71,14 +85,19 @@ class SegmentWriter:
         """The folder's name, which is the writer's."""
         return self._folder.name
 
+    @property
+    def unsynced_bytes(self) -> int:
+        """Bytes that wait for an fsync."""
+        return self._unsynced_bytes
+
     def append(self, lines: bytes) -> "Future[None]":
         """See `LogWriter.append`."""
         if self._closing:
-            raise LogUnavailable("the log is closing")
+            raise LogUnavailable("the log is closing", cause="stopping")
         if self._failed_at is not None and self._clock() - self._failed_at < CALM_S:
-            raise LogUnavailable("the log's disk failed a moment ago")
+            raise LogUnavailable("the log's disk failed a moment ago", cause="disk")
         if self._unsynced_bytes + len(lines) > self._settings.unsynced_bytes_max:
-            raise LogUnavailable("too many bytes are waiting for the disk")
+            raise LogUnavailable("too many bytes are waiting for the disk", cause="unsynced_bytes")
         future: Future[None] = self._loop.create_future()
         self._unsynced_bytes += len(lines)
         self._queue.put(_Append(lines, future, self._era))
@@ -99,7 +118,9 @@ class SegmentWriter:
         appends = [append for append in gathered if append is not None]
         late = [append for append in appends if append.era <= self._failed_era]
         if late:
-            self._loop.call_soon_threadsafe(self._settle, late, LogUnavailable("an append before it failed"))
+            self._loop.call_soon_threadsafe(
+                self._settle, late, LogUnavailable("an append before it failed", cause="disk")
+            )
             appends = [append for append in appends if append.era > self._failed_era]
         if appends:
             error = self._commit(appends)
@@ -112,18 +133,24 @@ class SegmentWriter:
         self._folder.close()
 
     def _commit(self, appends: list[_Append]) -> Exception | None:
+        started = time.perf_counter()
         try:
             self._folder.commit([append.lines for append in appends])
         except Exception as error:  # whatever it is, requests wait for an answer
             self._failed_era = appends[-1].era
             self._note_failure(error)
             return error
+        if self._watched_by:
+            size = sum(len(append.lines) for append in appends)
+            self._watched_by.synced(len(appends), size, time.perf_counter() - started)
         if self._failed_at is not None:
             logger.warning("log: %s takes appends again", self.name)
         self._failed_at = None
         return None
 
     def _note_failure(self, error: Exception) -> None:
+        if self._watched_by:
+            self._watched_by.failed()
         if self._failed_at is None:
             logger.error("log: %s takes nothing, and everything is answered 503: %s", self.name, error)
         self._failed_at = self._clock()
@@ -139,7 +166,7 @@ class SegmentWriter:
                 future.set_result(None)
             else:
                 reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
-                future.set_exception(LogUnavailable(f"the log's disk: {reason}"))
+                future.set_exception(LogUnavailable(f"the log's disk: {reason}", cause="disk"))
 
     def _begin_era(self) -> None:
         """Whoever appends from now on knows of the failure."""

@@ -28,7 +28,7 @@ _PARAMETERS: Json = {
 _DESCRIPTION = """What senders may send, in each vendor's own form.
 
 A success is answered once the events are on disk. A refusal is kept, and explained by `catchment rejections`. Members
-that a schema does not name are kept with the event. Bodies may be compressed.
+that a schema does not name are kept with the event. Bodies may be compressed. Every answer has `x-request-id`.
 """
 
 

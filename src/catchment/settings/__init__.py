@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from catchment.settings.apps import App, BatchApp, ExpiringKey, MolocoApp
 from catchment.settings.limit import RateLimit
+from catchment.settings.logs import Logging
 from catchment.settings.moesif import (
     CONDITION_PATH,
     MOESIF_RESOURCES,
@@ -60,6 +61,7 @@ __all__ = [
     "Limits",
     "Loader",
     "Log",
+    "Logging",
     "MatchedCalls",
     "MoesifApp",
     "MoesifRetention",
@@ -92,6 +94,7 @@ class Settings(Section):
     privacy: Privacy
     geo: Geo = Field(default_factory=Geo)
     retention: CommonRetention = Field(default_factory=CommonRetention)
+    logging: Logging = Field(default_factory=Logging)
     apps: dict[Name, App] = Field(min_length=1)
 
     @model_validator(mode="after")

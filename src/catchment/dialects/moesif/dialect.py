@@ -34,6 +34,7 @@ PROBE = Decoded([], Answer(200, JSON_CORS, b'{"status":true,"region":"self-hoste
 ALLOWED_HEADERS = (
     *("content-type", "content-encoding", "idempotency-key", "if-none-match"),
     *(KEY_HEADER, "x-moesif-sdk"),
+    *("x-request-id", "traceparent", "tracestate"),  # of whoever traces the page's own calls
 )
 PREFLIGHT = Answer(
     204,
