@@ -35,7 +35,7 @@ from catchment.openapi import document
 from catchment.replay import Replay
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
-from catchment.store.parts import PartsWatch
+from catchment.store.room import PartsWatch
 
 LOG_FOLDER = "log"
 STORE_FOLDER = "store"
