@@ -82,6 +82,22 @@ def test_a_store_that_is_down_is_tried_again_until_it_works() -> None:
     assert loader.progress.failing_since is None
 
 
+def test_a_full_disk_makes_no_line_a_rejection() -> None:
+    log, store = ListLog(line(1) + line(2)), PickyStore()
+    insert, full = store.insert, iter([True] * 4)
+
+    def insert_with_little_room(lines: bytes) -> None:
+        if b"rejection" not in lines and lines != CANARY and next(full, False):
+            raise StoreError("not enough space", passing=True)
+        insert(lines)
+
+    store.insert = insert_with_little_room  # type: ignore[method-assign]
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step(threading.Event())
+    assert store.lines == [line(1), line(2)]
+    assert loader.progress.unloadable_lines == 0
+
+
 def test_nothing_is_committed_while_the_store_is_down() -> None:
     log, store = ListLog(line(1)), PickyStore()
     store.down = 10

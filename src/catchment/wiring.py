@@ -33,7 +33,7 @@ from catchment.settings import Settings
 from catchment.store import queries
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.expiry import Expiry
-from catchment.store.parts import PartsWatch
+from catchment.store.room import PartsWatch
 from catchment.telemetry.tracing import open_tracing
 from catchment.watch import FileWatch
 

@@ -1,12 +1,14 @@
 """The embedded ClickHouse keeps the store's contract."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from catchment.settings import MIB, Sql
-from catchment.store.clickhouse import ClickHouseStore, _statements
+from catchment.store.clickhouse import VIEWS, ClickHouseStore, _statements
+from catchment.store.room import TABLE_SETTINGS
 from catchment.store.store import Store, StoreError
 from tests.store.books import LedgerContract, ledger
 from tests.store.contract import StoreContract, event, lines
@@ -54,6 +56,99 @@ def test_what_was_inserted_is_there_when_the_store_is_opened_again(tmp_path: Pat
     engine.__init__(path, BOUNDS)  # type: ignore[misc]
     assert engine.migrate() == []
     assert engine.query("SELECT count() AS n FROM events WHERE event_id = 'kept'").rows == [{"n": 1}]
+
+
+def test_a_disk_without_room_is_no_fault_of_a_line(engine: ClickHouseStore) -> None:
+    change = "ALTER TABLE catchment.event_rows {} SETTING min_free_disk_bytes_to_perform_insert"
+    engine._command(change.format("MODIFY") + f" = {1 << 60}")
+    try:
+        with pytest.raises(StoreError) as full:
+            engine.insert(lines(event("too much")))
+    finally:
+        engine._command(change.format("RESET"))
+    assert full.value.passing
+    with pytest.raises(StoreError) as wrong:
+        engine.insert(b'{"app": [}\n')
+    assert not wrong.value.passing
+
+
+def test_a_merge_that_a_full_disk_did_not_take_is_undone_by_opening_the_store_again(engine: ClickHouseStore) -> None:
+    engine._command("TRUNCATE TABLE catchment.event_rows")
+    for name in ("first", "second"):
+        engine.insert(lines(event(name)))
+    engine._command("OPTIMIZE TABLE catchment.event_rows FINAL")
+    where = "FROM system.parts WHERE table = 'event_rows' AND active AND level > 0"
+    [merged] = engine._text(engine._writer, f"SELECT path {where}", {}).splitlines()
+    for file in Path(merged).iterdir():  # as the engine leaves it
+        os.truncate(file, 0)
+    [broken] = engine.broken_parts()
+    assert broken.endswith(Path(merged).name)
+    path = engine._path
+    engine.close()
+    engine.__init__(path, BOUNDS)  # type: ignore[misc]
+    engine.migrate()
+    assert engine.query("SELECT event_id FROM events ORDER BY event_id").rows == [
+        {"event_id": "first"},
+        {"event_id": "second"},
+    ]
+    assert engine.broken_parts() == []
+
+
+def test_a_view_that_a_full_disk_cut_off_is_made_anew(
+    engine: ClickHouseStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.insert(lines(event("seen", app="viewer")))
+    path = engine._path
+    engine.close()
+    [definition] = path.glob("store/*/*/events.sql")
+    os.truncate(definition, 100)  # the engine does not open a store with such a file
+    engine.__init__(path, BOUNDS)  # type: ignore[misc]
+    engine.migrate()
+    assert engine.query("SELECT event_id FROM events WHERE app = 'viewer'").rows == [{"event_id": "seen"}]
+    assert "the view events was cut off" in caplog.text
+
+
+def test_opening_a_store_again_writes_no_definition(engine: ClickHouseStore) -> None:
+    def stamps() -> dict[str, int]:
+        return {file.name: file.stat().st_mtime_ns for file in engine._path.glob("store/*/*/*.sql")}
+
+    before = stamps()
+    assert len(before) > len(VIEWS)
+    engine.migrate()
+    assert stamps() == before
+    engine._command("CREATE OR REPLACE VIEW catchment.rejections AS SELECT 1 AS app")
+    engine.migrate()
+    changed = {name for name, stamp in stamps().items() if stamp != before[name]}
+    assert changed == {"rejections.sql", "ledger.sql"}, "and those that may read it"
+    assert engine.query("SELECT count() AS n FROM rejections WHERE code = 'none'").rows == [{"n": 0}]
+
+
+def test_without_room_on_the_disk_nothing_is_given_to_the_engine(
+    engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catchment.store.room.ROOM_BYTES_MIN", 1 << 60)
+    with pytest.raises(StoreError, match="bytes left") as full:
+        engine.insert(lines(event("no room")))
+    assert full.value.passing
+    assert engine.migrate() == [], "what is there already needs no room"
+
+
+def test_an_insert_that_the_disk_did_not_take_has_failed(
+    engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catchment.store.room._is_whole", lambda folder, size: False)
+    with pytest.raises(StoreError, match="did not take all of") as failed:
+        engine.insert(lines(event("half")))
+    assert failed.value.passing
+
+
+def test_every_table_syncs_its_merges_and_keeps_what_they_replaced_for_a_while(engine: ClickHouseStore) -> None:
+    query = "SELECT name, engine_full FROM system.tables WHERE database = 'catchment' AND engine LIKE '%MergeTree'"
+    tables = engine._text(engine._writer, query, {}).splitlines()
+    assert len(tables) > 5
+    for table in tables:
+        for name, value in TABLE_SETTINGS.items():
+            assert f"{name} = {value}" in table
 
 
 def test_a_store_of_another_version_is_refused_with_what_to_do(engine: ClickHouseStore) -> None:

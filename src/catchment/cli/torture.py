@@ -21,6 +21,7 @@ from catchment.torture.verdict import Tally
 _SEEDS = 1_000_000
 _LINE_EVERY_S = 10.0
 _MINUTE_S = 60
+_HURRY_MAX = 3.0  # a run of less than a minute has shorter faults
 _LEDGER = ("received", "stored", "duplicate", "rejected", "difference")
 
 
@@ -44,7 +45,7 @@ def torture(
     minutes
         How long. Each kind of fault comes at least once, so a very short run takes longer.
     seed
-        Which run: the same seed begins the same faults and calls in the same order. Else one is drawn, and told.
+        Which run: the same seed draws the same faults and calls, as far as a machine repeats. Else one is drawn.
     clients
         How many clients send at the same time.
     rate
@@ -55,8 +56,14 @@ def torture(
         `json` is one object.
     """
     enter_namespace(sys.argv[1:])
+    seconds = minutes * _MINUTE_S
     plan = Plan(
-        minutes * _MINUTE_S, secrets.randbelow(_SEEDS) if seed is None else seed, clients=clients, rate=rate, keep=keep
+        seconds,
+        secrets.randbelow(_SEEDS) if seed is None else seed,
+        clients=clients,
+        rate=rate,
+        hurry=min(max(1.0, _MINUTE_S / seconds), _HURRY_MAX),
+        keep=keep,
     )
     outcome = _run_shown(plan)
     if format == "json":

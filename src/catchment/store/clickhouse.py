@@ -10,7 +10,7 @@ before the answer of a later query on that handle (measured, docs/decisions/0004
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -22,7 +22,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
-from catchment.store import parts, queries
+from catchment.store import queries, room
 from catchment.store.guard import DATABASE, checked
 from catchment.store.store import Column, QueryError, Rows, StoreError
 
@@ -110,6 +110,11 @@ class ClickHouseStore:
     def __init__(self, path: Path, sql: Sql) -> None:
         self._path = path
         self._sql = sql
+        self._whole: Set[Path] = frozenset()  # parts that need not be looked at again
+        if path.exists():
+            room.remove_torn_views(path, VIEWS)
+        else:
+            room.require(path.parent)
         try:
             self._writer = self.open_handle()
         except ClickHouseError as error:
@@ -118,16 +123,17 @@ class ClickHouseStore:
         self._reader_count = 0
 
     def migrate(self) -> list[str]:
-        """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views anew,
-        which hold nothing. A migration that was cut off is begun again, so each statement must bear that: `CREATE`
-        becomes `CREATE ... IF NOT EXISTS`. Raises `StoreError` for a store of another version."""
+        """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views that
+        are others now, which hold nothing. A migration that was cut off is begun again, so each statement must bear
+        that: `CREATE` becomes `CREATE ... IF NOT EXISTS`. Raises `StoreError` for a store of another version, and on a
+        disk without room for what must be written."""
         self._note_migrations()
         fresh = self._fresh_migrations()
+        if fresh:
+            room.require(self._path)
         self._apply(fresh)
         self._settle_tables()
-        for name in VIEWS:
-            text = _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8"))
-            self._command(f"CREATE OR REPLACE VIEW {DATABASE}.{name} AS {text}")
+        self._make_views(all_of_them=bool(fresh))
         for _ in range(self._sql.queries_max - self._reader_count):
             self._readers.put(self._open_reader())
             self._reader_count += 1
@@ -198,19 +204,24 @@ class ClickHouseStore:
     def insert(self, lines: bytes) -> None:
         """See `Store.insert`."""
         settings = INSERT_SETTINGS | JSON_SETTINGS
+        room.require(self._path)
         try:
             self._writer.raw_insert(f"{DATABASE}.log", insert_block=lines, fmt="JSONEachRow", settings=settings)
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self.open_handle()
             raise StoreError(message_of(error), passing=_is_passing(error)) from error
+        if found := self.broken_parts():
+            raise StoreError(f"the disk did not take all of {', '.join(found)}", passing=True)
 
     def broken_parts(self) -> list[str]:
-        """What was merged lately and is not on the disk, see `parts`. To be called by the thread that inserts."""
-        asked = {"database": DATABASE, "seconds": parts.KEEP_REPLACED_S}
-        rows = self._text(self._writer, queries.text("merged_parts"), asked).splitlines()
-        merged = [row.split("\t") for row in rows]
-        return [f"{part.parent.name}/{part.name}" for part in parts.broken((Path(path), int(n)) for path, n in merged)]
+        """Parts that came lately and are not whole on the disk, see `room`. For the thread that inserts."""
+        asked = {"database": DATABASE, "seconds": room.KEEP_REPLACED_S}
+        listed = self._text(self._writer, queries.text("new_parts"), asked).splitlines()
+        parts = {Path(path): int(size) for path, size in (row.split("\t") for row in listed)}
+        found = room.broken((path, size) for path, size in parts.items() if path not in self._whole)
+        self._whole = parts.keys() - set(found)
+        return [f"{path.parent.name}/{path.name}" for path in found]
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """See `Store.query`."""
@@ -266,11 +277,25 @@ class ClickHouseStore:
                 {"name": name, "digest": _digest(text)},
             )
 
+    def _make_views(self, *, all_of_them: bool) -> None:
+        """Makes the first view that is not as its file says, and all that may read it; else nothing is written."""
+        rows = self._text(self._writer, queries.text("made_views"), {"database": DATABASE}).splitlines()
+        made = dict(row.split("\t") for row in rows)
+        anew = all_of_them
+        for name in VIEWS:
+            text = _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8"))
+            digest = _digest(text)
+            anew = anew or made.get(name) != digest
+            if anew:
+                room.require(self._path)
+                self._command(f"CREATE OR REPLACE VIEW {DATABASE}.{name} AS {text} COMMENT '{digest}'")
+
     def _settle_tables(self) -> None:
         """Every table syncs its merges, and keeps for a while what they replaced."""
-        wanted = ", ".join(f"{name} = {value}" for name, value in parts.TABLE_SETTINGS.items())
-        asked = {"database": DATABASE, "setting": f"old_parts_lifetime = {parts.KEEP_REPLACED_S}"}
+        wanted = ", ".join(f"{name} = {value}" for name, value in room.TABLE_SETTINGS.items())
+        asked = {"database": DATABASE, "setting": f"old_parts_lifetime = {room.KEEP_REPLACED_S}"}
         for table in self._text(self._writer, queries.text("unsettled_tables"), asked).splitlines():
+            room.require(self._path)
             self._command(f"ALTER TABLE {DATABASE}.{table} MODIFY SETTING {wanted}")
 
     def _fresh_migrations(self) -> dict[str, str]:

@@ -1,18 +1,29 @@
-"""Whether the disk has what the engine merged. The engine (26.9, embedded) does not notice it where a disk is full.
+"""What a full disk does to the engine, and how that is undone. The engine (26.9, embedded) does not notice it.
 
-A merge that the disk takes no more is counted as done, with files that are empty; the parts that it was made of are
-removed, and what they held is gone, though each had been synced. So they stay for a while (`KEEP_REPLACED_S`), in which
-somebody looks at each merged part: its files must be as large as the engine thinks. Where one is not, the engine has to
-open the store again: it then sets the broken part aside and goes back to those that it was made of (measured,
-docs/decisions/0004). Merges are synced too, for what they replace may be all that a power cut would leave.
+Where the disk takes no more, the engine goes on with files that are empty or cut off, and nothing fails (measured,
+docs/decisions/0004). So:
+
+- Nothing is given to it, and no definition is changed, unless there is some room (`require`).
+- After each insert, and now and then, somebody looks at each new part of a table: its files must be as large as the
+  engine thinks (`broken`). An insert of which a part is broken has failed, so its lines stay in the log. A merge of
+  which the part is broken has not cost what it was made of, for that stays a while (`KEEP_REPLACED_S`). Either way the
+  process has to end: when the engine opens the store again, it sets the broken part aside and goes back to those that
+  it was made of. Merges are synced, too: what they replace may be all that a power cut would leave.
+- A definition of a view that is cut off would keep the store shut for ever. A view holds nothing, so it is removed
+  (`remove_torn_views`) and made anew.
 """
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from catchment.settings import MIB
+from catchment.store.store import StoreError
+
+ROOM_BYTES_MIN = 32 * MIB
 KEEP_REPLACED_S = 120
 TABLE_SETTINGS = {
     "old_parts_lifetime": KEEP_REPLACED_S,
@@ -55,12 +66,28 @@ class PartsWatch:
             return
         if found:
             logger.error(
-                "store: the disk did not take what was merged into %s; opening the store again goes back to what it was"
-                " merged from, so this process ends and is started again",
+                "store: the disk did not take all of %s; opening the store again goes back to what was there before, so"
+                " this process ends and is started again",
                 ", ".join(found),
             )
             self._given_up = True
             self._give_up()
+
+
+def require(folder: Path) -> None:
+    """Raises `StoreError` where the disk has not the room that the engine needs in order not to harm itself."""
+    free = shutil.disk_usage(folder).free
+    if free < ROOM_BYTES_MIN:
+        raise StoreError(f"the disk of {folder} has {free:,} bytes left, and it needs {ROOM_BYTES_MIN:,}", passing=True)
+
+
+def remove_torn_views(store: Path, views: Sequence[str]) -> None:
+    """Removes the definitions of views that have no end, from a store that is not open."""
+    for name in views:
+        for file in store.glob(f"store/*/*/{name}.sql"):
+            if not file.read_bytes().endswith(b"\n"):
+                logger.warning("store: the view %s was cut off by a full disk, and is made anew", name)
+                file.unlink()
 
 
 def broken(parts: Iterable[tuple[Path, int]]) -> list[Path]:

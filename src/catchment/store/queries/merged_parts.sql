@@ -1,4 +1,0 @@
--- The parts that a merge made a while ago or less, each with the bytes that are in it.
-SELECT path, bytes_on_disk
-FROM system.parts
-WHERE database = {database:String} AND active AND level > 0 AND modification_time > now() - toIntervalSecond({seconds:UInt32})
