@@ -45,7 +45,7 @@ class Server:
         self.keys = {
             app["app"]: app for app in json.loads(catchment("keys", "--format", "json", data_dir=self.data_dir))
         }
-        token = self.keys["default"]["console"]["token"]
+        token = next(iter(self.keys.values()))["console"]["token"]
         tls = run["tls_cert"]
         self.http = httpx.Client(verify=trust(tls), trust_env=False, timeout=30)
         self.api = httpx.Client(
