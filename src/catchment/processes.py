@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 
 from catchment import wiring
+from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
 from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
@@ -23,6 +24,7 @@ _POLL_S = 0.1
 def run_core(data_dir: Path, settings: Settings) -> int:
     """Runs the core until SIGTERM; what the log holds by then is loaded first."""
     exit_with_parent()
+    refuse_beside_server(data_dir)
     _claim(data_dir)
     let_the_edge_go_first()
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
@@ -54,7 +56,7 @@ def _claim(data_dir: Path) -> None:
     deadline = time.monotonic() + CLAIM_WITHIN_S
     while not wiring.claim_core(data_dir):
         if time.monotonic() > deadline:
-            raise SystemExit(f"another process has the store of {data_dir} open; end it, then start again")
+            raise InUse(f"{holder(data_dir / CORE_LOCK)} has the store of {data_dir} open; end it, then start again")
         time.sleep(_POLL_S)
 
 
