@@ -28,6 +28,7 @@ from catchment import config
 from catchment.backup import making, manifest
 from catchment.backup.manifest import BackupError
 from catchment.backup.snapshot import LOCK_NAME, Snapshot
+from catchment.holding import hold
 from catchment.log.disk import LocalDisk
 from catchment.log.segment import group, header
 from catchment.log.writer import SegmentWriter
@@ -364,13 +365,15 @@ class TestNothingHalf:
         assert "is sound" in verified(tmp_path)
 
     def test_two_at_the_same_time_are_refused(self, busy: Server, tmp_path: Path) -> None:
-        lock = LocalDisk().try_lock(busy.data_dir / LOCK_NAME)
+        lock = hold(busy.data_dir / LOCK_NAME)
         assert lock is not None
         try:
             told = catchment("backup", str(tmp_path / "target"), data_dir=busy.data_dir, code=1)
         finally:
             LocalDisk().unlock(lock)
-        assert told == f"another backup of {busy.data_dir} is under way; wait until it is done\n"
+        assert (
+            told == f"another backup of {busy.data_dir} is under way (process {os.getpid()}); wait until it is done\n"
+        )
         assert list(tmp_path.iterdir()) == []
 
     def test_a_backup_that_is_killed_leaves_none_and_the_next_one_is_whole(self, busy: Server, tmp_path: Path) -> None:

@@ -215,6 +215,10 @@ class SlowClient:
             self._socket.sendall(self._body[10:])
             return self._socket.recv(10_000).partition(b"\r\n")[0]
 
+    def leave(self) -> None:
+        """Sends nothing more."""
+        self._socket.close()
+
 
 class Burst:
     """Clients that send one request after the other until nobody takes them any more."""

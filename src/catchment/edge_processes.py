@@ -15,6 +15,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 
 from catchment import edge_wiring
+from catchment.holding import refuse_beside_server
 from catchment.parts import DRAIN_S, exit_with_parent
 from catchment.settings import Ingest, Settings
 
@@ -32,6 +33,7 @@ _GRANIAN_LOGGING: dict[str, Any] = {
 def run_edge(data_dir: Path, settings: Settings) -> int:
     """Runs the edge processes until SIGTERM; requests under way are answered first."""
     exit_with_parent()
+    refuse_beside_server(data_dir)
     ingest = settings.ingest
     Granian(
         "catchment",

@@ -17,6 +17,7 @@ import uvicorn
 from catchment import wiring
 from catchment.api.shield import StrictProtocol
 from catchment.certificate import serving_context
+from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
 from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
@@ -30,6 +31,7 @@ _POLL_S = 0.1
 def run_core(data_dir: Path, settings: Settings) -> int:
     """Runs the core until SIGTERM; what the log holds by then is loaded first."""
     exit_with_parent()
+    refuse_beside_server(data_dir)
     _claim(data_dir)
     let_the_edge_go_first()
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
@@ -80,7 +82,7 @@ def _claim(data_dir: Path) -> None:
     deadline = time.monotonic() + CLAIM_WITHIN_S
     while not wiring.claim_core(data_dir):
         if time.monotonic() > deadline:
-            raise CannotServe(f"another process has the store of {data_dir} open; end it, then start again")
+            raise InUse(f"{holder(data_dir / CORE_LOCK)} has the store of {data_dir} open; end it, then start again")
         time.sleep(_POLL_S)
 
 

@@ -29,6 +29,7 @@ from typing import Any
 from catchment.certificate import FILE_NAME as TLS_NAME
 from catchment.certificate import Certificate, UnusableCertificate
 from catchment.errors import Cannot
+from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, let_the_edge_go_first
 from catchment.settings import Settings
@@ -37,7 +38,6 @@ from catchment.telemetry.restarts import Restarts
 from catchment.tokens import new_token, token_hash
 from catchment.watch import LOOK_S
 
-LOCK_NAME = "serve.lock"
 RUN_NAME = "run.json"
 PART_COMMAND = (sys.executable, "-m", "catchment")
 READY_WITHIN_S = 60.0
@@ -154,7 +154,7 @@ def running(data_dir: Path) -> dict[str, Any] | None:
     """The addresses of the server that holds `data_dir` (`ingest`, `console`, `pid`, `tls_cert`) and the `secret` that
     opens its console's port, or None."""
     try:
-        lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
+        lock = LocalDisk().try_lock(data_dir / SERVE_LOCK)
     except FileNotFoundError:
         return None
     if lock is not None:
@@ -181,13 +181,13 @@ def _context(tls_cert: str | None) -> ssl.SSLContext:
 
 
 def _claim(data_dir: Path) -> int:
-    disk, deadline = LocalDisk(), time.monotonic() + _CLAIM_WITHIN_S
-    while (lock := disk.try_lock(data_dir / LOCK_NAME)) is None and time.monotonic() < deadline:
+    deadline = time.monotonic() + _CLAIM_WITHIN_S
+    while (lock := hold(data_dir / SERVE_LOCK)) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)  # another command may only be looking whether somebody holds it
     if lock is None:
-        holder = (running(data_dir) or {}).get("pid", "unknown")
         raise CannotServe(
-            f"{data_dir} is in use by a running Catchment (process {holder}); stop it, or choose another --data-dir"
+            f"{data_dir} is in use by a running Catchment ({holder(data_dir / SERVE_LOCK)}); stop it, or choose another"
+            " --data-dir"
         )
     return lock
 

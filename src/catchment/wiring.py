@@ -21,6 +21,7 @@ from catchment.edge.agents import agent_parser
 from catchment.edge.lookups import Lookups
 from catchment.edge.places import place_finder
 from catchment.edge_wiring import LOG_FOLDER, dialects, edge_app, log_writer
+from catchment.holding import CORE_LOCK, hold
 from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader
@@ -52,7 +53,6 @@ __all__ = [
 ]
 
 STORE_FOLDER = "store"
-CORE_LOCK = "core.lock"
 
 
 def replay(settings: Settings, data_dir: Path) -> Replay:
@@ -130,4 +130,4 @@ def retention(data_dir: Path, store: ClickHouseStore, loader: Loader) -> Retenti
 
 def claim_core(data_dir: Path) -> bool:
     """Whether this process may open the store and read the log; held until it ends."""
-    return LocalDisk().try_lock(data_dir / CORE_LOCK) is not None
+    return hold(data_dir / CORE_LOCK) is not None

@@ -23,6 +23,7 @@ from catchment import __version__
 from catchment.backup import manifest, snapshot
 from catchment.backup.manifest import Advance, BackupError, Manifest, Table
 from catchment.backup.snapshot import Snapshot
+from catchment.holding import hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.log.segment import scan
 
@@ -89,14 +90,14 @@ def make(data_dir: Path, target: Path, take: Callable[[], Snapshot], begin: Begi
 
 @contextmanager
 def _lock(data_dir: Path) -> Iterator[None]:
-    disk = LocalDisk()
-    lock = disk.try_lock(data_dir / snapshot.LOCK_NAME)
+    lock = hold(data_dir / snapshot.LOCK_NAME)
     if lock is None:
-        raise BackupError(f"another backup of {data_dir} is under way; wait until it is done")
+        who = holder(data_dir / snapshot.LOCK_NAME)
+        raise BackupError(f"another backup of {data_dir} is under way ({who}); wait until it is done")
     try:
         yield
     finally:
-        disk.unlock(lock)
+        LocalDisk().unlock(lock)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from catchment import maintenance, wiring
 from catchment.api.overview import overview, room_left
 from catchment.backup.snapshot import Snapshot
 from catchment.errors import Cannot
+from catchment.holding import CORE_LOCK, holder
 from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader
@@ -201,7 +202,8 @@ def _claim(data_dir: Path) -> None:
     deadline = time.monotonic() + WAIT_S
     while not wiring.claim_core(data_dir):
         if time.monotonic() > deadline:
-            raise CannotAsk(f"another process has the store of {data_dir} open; try again when it is done")
+            who = holder(data_dir / CORE_LOCK)
+            raise CannotAsk(f"{who} has the store of {data_dir} open; try again when it is done")
         time.sleep(RETRY_S)
 
 
