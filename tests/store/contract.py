@@ -246,7 +246,7 @@ class StoreContract:
             "SHOW TABLES",
             "DESCRIBE TABLE events",
             "EXPLAIN SELECT * FROM events",
-            "SELECT name FROM system.tables WHERE database = 'catchment'",
+            "SELECT name FROM system.columns WHERE database = 'catchment' AND table = 'events'",
             "SELECT * EXCEPT (payload) FROM catchment.events",
             "(SELECT 1) INTERSECT (SELECT 1)",
             "SELECT sum(weight) OVER (PARTITION BY app ORDER BY time) FROM events",

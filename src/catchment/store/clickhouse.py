@@ -324,6 +324,8 @@ class ClickHouseStore:
             "max_memory_usage": self._sql.memory_bytes_max,
             "max_ast_depth": 500,
             "max_query_size": 1_000_000,
+            "max_bytes_ratio_before_external_group_by": 0,  # nothing of a query goes to the disk
+            "max_bytes_ratio_before_external_sort": 0,
         }
         reader = self.open_handle()
         reader.command(f"USE {DATABASE}")

@@ -7,11 +7,13 @@ write them (`INTO OUTFILE`). So the text is first normalised by `formatQuery`, w
 What remains runs on a `readonly` handle all the same (docs/decisions/0004).
 """
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from catchment.store import functions
 from catchment.store.store import QueryError
 
 DATABASE = "catchment"
@@ -28,22 +30,10 @@ NODES = frozenset(
 )
 NODE_PREFIXES = ("Columns", "QualifiedColumns", "Window")
 TABLE_FUNCTIONS = frozenset({"numbers", "numbers_mt", "zeros", "generate_series", "generateseries", "values", "view"})
-SYSTEM_TABLES = frozenset({"one", "numbers", "tables", "columns", "functions"})
+SYSTEM_TABLES = frozenset({"one", "numbers", "columns", "functions"})  # `tables` tells paths of the disk
 DATABASES = frozenset({DATABASE, "information_schema"})
-# Functions that reach files, other servers, other processes or the engine's own state, or that only burn time: the
-# engine looks at the clock between blocks of rows, and one call of some of these takes seconds.
-FUNCTIONS_REFUSED = frozenset(
-    """addresstoline addresstolinewithinlines addresstosymbol buildid catboostevaluate connectionid currentprofiles
-    currentroles defaultprofiles defaultroles demangle displayname enabledprofiles enabledroles evalmlmethod file
-    filesystemavailable filesystemcapacity filesystemunreserved fqdn getclienthttpheader getmacro getmaxtablename
-    getmergetreesetting getoskernelversion getserverport getserversetting getsetting getsettingordefault
-    hascolumnintable hostname initialqueryid initial_query_id joinget joingetornull partitionid queryid query_id
-    reversednsquery serveruuid server_uuid showcertificate sleep sleepeachrow stem synonyms tcpport transactionid
-    transactionlatestsnapshot transactionoldestsnapshot uptime zookeepersessionuptime""".split()
-)
-FUNCTION_PREFIXES_REFUSED = (
-    "ai", "chdb", "damerau", "dict", "editdistance", "embed", "filesystem", "jaro", "levenshtein", "python",
-)  # fmt: skip
+# An identifier in the first place of these may be the name of a function.
+_HIGHER_ORDER = ("array", "map")
 _OUTPUT_MEMBERS = ("out_file", "format_ast", "compression", "compression_level")
 
 RunText = Callable[[str, Mapping[str, Any]], str]
@@ -64,7 +54,8 @@ def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
     if not sql.strip():
         raise QueryError("the query is empty")
     text = run("SELECT formatQuery({query:String}) FORMAT TSVRaw", {"query": sql}).rstrip("\n")
-    text = _substitute(text)
+    if ours := _substitute(text):
+        return Checked(ours, {})
     explained = text.removeprefix("EXPLAIN\n")
     if not explained.startswith(("SELECT", "WITH", "(")):
         words = " ".join(explained.split()[:1])
@@ -79,11 +70,12 @@ def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
     return Checked(text, {name: value for name, value in parameters.items() if name in wanted})
 
 
-def _substitute(text: str) -> str:
+def _substitute(text: str) -> str | None:
+    """What to ask in place of a statement that does not run as it is."""
     described = _DESCRIBE.match(text)
     if described:
         return _DESCRIPTION % described[1]
-    return _SHOW_TABLES if text == "SHOW TABLES" else text
+    return _SHOW_TABLES if text == "SHOW TABLES" else None
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -116,9 +108,10 @@ def _check(node: dict[str, Any]) -> None:
         return
     if kind in ("TableIdentifier", "Identifier"):
         _check_name(node)
-    if kind == "Function" and str(node.get("name")).lower() not in TABLE_FUNCTIONS:
-        _check_function(str(node.get("name")))
-    _check_function(str(node.get("func_name", "")))
+    if kind == "Function":
+        _check_call(node)
+    if "func_name" in node:
+        _check_function(str(node["func_name"]))
 
 
 def _check_table_function(name: str) -> None:
@@ -126,19 +119,29 @@ def _check_table_function(name: str) -> None:
         raise QueryError(f"the table function {name}() is not allowed here: queries reach the store's own tables only")
 
 
+def _check_call(node: dict[str, Any]) -> None:
+    name = str(node.get("name"))
+    if name.lower() not in TABLE_FUNCTIONS:
+        _check_function(name)
+    if name.lower().startswith(_HIGHER_ORDER):
+        first: dict[str, Any] = next(iter((node.get("arguments") or {}).get("children") or ()), {})
+        if first.get("type") == "Identifier" and functions.refuses(str(first.get("name"))):
+            _check_function(str(first.get("name")))
+
+
 def _check_function(name: str) -> None:
-    lower = name.lower()
-    if lower in FUNCTIONS_REFUSED or lower.startswith(FUNCTION_PREFIXES_REFUSED):
-        raise QueryError(f"the function {name}() is not allowed here")
+    if functions.allows(name):
+        return
+    close = [] if functions.refuses(name) else difflib.get_close_matches(name.lower(), functions.names("allowed"), 1)
+    hint = f"; did you mean {close[0]}()?" if close else ""
+    raise QueryError(f"the function {name}() is not allowed here{hint}")
 
 
 def _check_name(node: dict[str, Any]) -> None:
-    """Tables, and columns: the right side of IN may name a table, an argument of a function may name a function."""
+    """Tables, and columns: the right side of IN may name a table."""
     parts = [str(part).lower() for part in node.get("name_parts") or [node.get("name", "")]]
     database = parts[0]
     if len(parts) == 1:
-        if node["type"] == "Identifier" and (database in FUNCTIONS_REFUSED):
-            raise QueryError(f"the function {node['name']}() is not allowed here")
         return
     if database == "system" and parts[1] not in SYSTEM_TABLES:
         raise QueryError(f"the table {node['name']} is not allowed here; the store's own are in {DATABASE}")
