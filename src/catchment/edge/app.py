@@ -41,7 +41,7 @@ RETRY_AFTER = ("retry-after", "5")
 MAINTENANCE_RETRY_AFTER = ("retry-after", "30")
 ROOM_LOOK_S = 1.0
 WAITING_SHARE_MAX = 0.75  # of the bytes that may wait for fsync: beyond it a request would be read for nothing
-TOLD_A_MINUTE = 6
+TOLD_A_MINUTE = 1
 JSON = [("content-type", "application/json")]
 HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
 IN_MAINTENANCE = Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"maintenance"}')
@@ -187,6 +187,8 @@ class EdgeApp:
         except Busy as busy:
             if self._busy.take():
                 logger.warning("edge: a call was answered 503: %s", busy)
+            if pause_s := self._gate.pause_s():
+                await asyncio.sleep(pause_s)
             return _unavailable(request, f"{busy}; try again")
         except LogUnavailable as error:
             if self._unavailable.take():
@@ -227,7 +229,9 @@ class EdgeApp:
 
     async def _take(self, request: Request, route: Route, caller: Caller, keyed: KeyedCall | None) -> Answer:
         """The records of the call, durable, and what the dialect answers to them."""
-        dialect, arrival = request.dialect, self._arrive()
+        dialect = request.dialect
+        await self._journal.room_for(len(request.body))
+        arrival = self._arrive()
         if keyed:
             arrival = arrival._replace(new_id=keyed.new_id)
         records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)
