@@ -64,7 +64,7 @@ class Server:
             verify=trust(tls),
             trust_env=False,
             timeout=60,
-            headers={"authorization": f"Bearer {TOKEN}"},
+            headers={"authorization": f"Bearer {run['secret']}"},
         )
 
     def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":

@@ -197,6 +197,8 @@ class EdgeApp:
             return dialect.refuse(refused)
         except Busy as busy:
             self._observer.busy(request.sight, busy)
+            if pause_s := self._gate.pause_s():
+                await asyncio.sleep(pause_s)
             return _unavailable(request, f"{busy}; try again")
         except LogUnavailable as error:
             self._observer.log_unavailable(request.sight, error)
@@ -236,7 +238,9 @@ class EdgeApp:
 
     async def _take(self, request: Request, route: Route, caller: Caller, keyed: KeyedCall | None) -> Answer:
         """The records of the call, durable, and what the dialect answers to them."""
-        dialect, arrival = request.dialect, self._arrive()
+        dialect = request.dialect
+        await self._journal.room_for(len(request.body))
+        arrival = self._arrive()
         if keyed:
             arrival = arrival._replace(new_id=keyed.new_id)
         records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)

@@ -2,8 +2,9 @@
 
 Memory is bounded because what a sender can make grow takes room here before it grows: a request takes a place, and its
 body the bytes that have come of it. The bytes are given back once its records are with the log, which has a bound of
-its own, and the place when the request ends. Who finds no room is `Busy`: that is told at once, before the key is
-looked at and the body is read, and nothing is kept of it.
+its own, and the place when the request ends. Who finds no room is `Busy`: that is told before the key is looked at and
+the body is read, and nothing is kept of it. It is told at once, but for a flood: of clients that come again at once
+there would be so many refusals that nothing else was done, so each is told a little later than the one before.
 
 Room goes to those who use it. Where places are short, the bodies that have been coming for long are ended; where bytes
 are short, the body of which the least has come is, so that what was received with the most effort is finished. And a
@@ -20,6 +21,8 @@ from catchment.settings import Ingest
 
 SLOW_AFTER_S = 5.0  # a body that has been coming for so long gives way where places are short
 NEWCOMERS_SHARE = 0.75  # of the bytes; the rest is for the bodies under way to grow
+REFUSALS_PER_SECOND = 300  # told at once
+PAUSE_S_MAX = 3.0
 TOO_MANY_BYTES = "too many bytes of bodies are under way"
 TOO_MANY_BODIES = "too many bodies are under way, and this one came too slowly"
 
@@ -87,6 +90,7 @@ class Gate:
         self._requests_max = settings.open_requests_max
         self._body_seconds_max = settings.body_seconds_max
         self._newcomers_bytes_max = int(settings.bodies_bytes_max * NEWCOMERS_SHARE)
+        self._next_refusal_s = 0.0
         self._slow: deque[Place] = deque()
         self.body_bytes_max = settings.bodies_bytes_max
         self.clock = clock
@@ -115,6 +119,12 @@ class Gate:
             if least is place or least.body_bytes >= body_bytes:
                 raise Busy(TOO_MANY_BYTES)
             least.end(Busy)
+
+    def pause_s(self) -> float:
+        """How long to wait before somebody is told `Busy`."""
+        now = self.clock()
+        self._next_refusal_s = min(max(now, self._next_refusal_s + 1 / REFUSALS_PER_SECOND), now + PAUSE_S_MAX)
+        return self._next_refusal_s - now
 
     def look(self) -> None:
         """Ends the bodies that should be here by now, and finds the slow ones: about once a second, which is cheaper

@@ -15,6 +15,7 @@ from catchment.errors import LogUnavailable
 from catchment.log.log import LogWriter
 from catchment.record import Record, RejectionRecord, encode_lines
 
+RECORDS_TO_BODY = 2  # bytes, about: a record has the element as sent, and much of it again in its fields
 _ENCODED_AT_ONCE = 2000
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,16 @@ class Journal:
         self._log = log
         self._append_bytes_max = append_bytes_max
         self._books = Books()
+        self._progress: asyncio.Future[None] | None = None
         self.waiting_bytes = 0
+
+    async def room_for(self, body_bytes: int) -> None:
+        """Waits until the records of a body of so many bytes are likely to be taken: to make them for nothing costs
+        most where the disk is slow. What waits here has its place at the gate, so it is bounded."""
+        while self.waiting_bytes and self.waiting_bytes + body_bytes * RECORDS_TO_BODY > self._append_bytes_max:
+            if self._progress is None:
+                self._progress = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._progress)
 
     def append(self, records: list[Record]) -> "asyncio.Future[None]":
         """Done once the records of one request are durable, or fails with `LogUnavailable`. Raises that, or
@@ -95,6 +105,9 @@ class Journal:
 
     def _settle(self, edge: str, size: int, durable: "asyncio.Future[Any]") -> None:
         self.waiting_bytes -= size
+        if self._progress is not None:
+            self._progress.set_result(None)
+            self._progress = None
         self._count_anew(edge, durable)
 
     def _count_anew(self, edge: str, durable: "asyncio.Future[Any]") -> None:
