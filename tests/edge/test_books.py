@@ -126,6 +126,24 @@ async def test_they_balance_whatever_fails_on_the_way_to_the_disk(
 
 
 class TestEdge:
+    async def test_arrival_numbers_creep_on_where_the_clock_was_set_back(
+        self, edge: Edge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wall_us, ticks_us = START_US, 0
+        monkeypatch.setattr("catchment.edge.app.time.time_ns", lambda: wall_us * 1000)
+        monkeypatch.setattr("catchment.edge.app.time.monotonic_ns", lambda: ticks_us * 1000)
+
+        def arrive(after_us: int) -> int:
+            nonlocal wall_us, ticks_us
+            wall_us, ticks_us = wall_us + after_us, ticks_us + after_us
+            return edge.app._arrive().received_us
+
+        arrive(0)
+        assert [arrive(1000) - START_US for _ in range(2)] == [1000, 2000], "the clock's own"
+        wall_us -= MINUTE_US
+        assert [arrive(after) - START_US for after in (800, 800, 0, 0)] == [2101, 2202, 2203, 2204]
+        assert arrive(2 * MINUTE_US) == wall_us, "it has caught up"
+
     async def test_a_refusal_is_in_the_books_too(self, edge: Edge) -> None:
         await edge.send(post(3))
         await edge.send(Exchange("GET", "/nowhere", headers=KEY))

@@ -1,8 +1,10 @@
 """The embedded ClickHouse keeps the store's contract."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +142,29 @@ def test_an_insert_that_the_disk_did_not_take_has_failed(
     with pytest.raises(StoreError, match="did not take all of") as failed:
         engine.insert(lines(event("half")))
     assert failed.value.passing
+
+
+def test_what_is_inserted_lies_beside_the_store_and_goes_with_the_next_start(
+    engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    raw_insert = engine._writer.raw_insert
+
+    def insert_and_look(*arguments: Any, **named: Any) -> Any:
+        seen.append(Path(tempfile.gettempdir()))
+        return raw_insert(*arguments, **named)
+
+    monkeypatch.setattr(engine._writer, "raw_insert", insert_and_look)
+    engine.insert(lines(event("passing by")))
+    path = engine._path
+    assert seen == [path.with_name("incoming")]
+    assert tempfile.gettempdir() != str(seen[0])
+    left = seen[0] / "left.raw"
+    left.write_text("somebody's events")
+    engine.close()
+    engine.__init__(path, BOUNDS)  # type: ignore[misc]
+    assert not left.exists()
+    engine.migrate()
 
 
 def test_every_table_syncs_its_merges_and_keeps_what_they_replaced_for_a_while(engine: ClickHouseStore) -> None:

@@ -1,6 +1,7 @@
 """`catchment torture`: the whole program under fire, and whether it lost anything (docs/torture.md)."""
 
 import secrets
+import signal
 import sys
 import time
 from typing import Annotated, Any, Literal
@@ -56,6 +57,7 @@ def torture(
         `json` is one object.
     """
     enter_namespace(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up as after Ctrl-C
     seconds = minutes * _MINUTE_S
     plan = Plan(
         seconds,
@@ -158,9 +160,12 @@ def _faults(outcome: Outcome) -> Table:
 
 def _sources(tallies: dict[str, Tally]) -> Table:
     """What the clients know and what SQL finds; then the server's own books."""
-    table = Table("", header_style="bold")
+    table = Table("events", header_style="bold")
+    for source in tallies:
+        table.add_column(source, justify="right")
     for name in vars(Tally()):
-        table.add_column(f"ledger {name}" if name in _LEDGER else name, justify="right")
-    for source, tally in tallies.items():
-        table.add_row(source, *(f"{figure:,}" for figure in vars(tally).values()))
+        if name == _LEDGER[0]:
+            table.add_section()
+        shown = f"ledger: {name}" if name in _LEDGER else name
+        table.add_row(shown, *(f"{vars(tally)[name]:,}" for tally in tallies.values()))
     return table

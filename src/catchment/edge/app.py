@@ -50,6 +50,7 @@ SHORT_OF_ROOM = {
     short: Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"%b"}' % short.encode())
     for short in (DISK_FULL, LOG_FULL)
 }
+CREEP = 8  # one part in so many of the true pace
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 _TOLD_CHARS_MAX = 200
@@ -98,6 +99,7 @@ class EdgeApp:
         self._looking: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
         self._next_us = 0
+        self._ticks_us = 0
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
         self._journal = Journal(self._open_log(loop), self._append_bytes_max)
@@ -311,9 +313,12 @@ class EdgeApp:
         return remembered.answer
 
     def _arrive(self) -> Arrival:
-        """Arrival numbers are microseconds that never repeat and never go back."""
-        received_us = max(time.time_ns() // 1000, self._next_us)
-        self._next_us = received_us + 1
+        """Arrival numbers are microseconds that never repeat and never go back. While the clock was set back they creep
+        on, until it has caught up: if they stood, those of two processes would be the same (docs/decisions/0007)."""
+        ticks_us = time.monotonic_ns() // 1000
+        crept_us = self._next_us + (ticks_us - self._ticks_us) // CREEP
+        received_us = max(time.time_ns() // 1000, crept_us)
+        self._next_us, self._ticks_us = received_us + 1, ticks_us
         return Arrival(datetime.fromtimestamp(received_us / 1e6, UTC), received_us, _new_id)
 
     def _keep(self, request: Request, refused: Refused) -> None:

@@ -10,6 +10,8 @@ before the answer of a later query on that handle (measured, docs/decisions/0004
 import hashlib
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from importlib import resources
@@ -26,6 +28,7 @@ from catchment.store import queries, room
 from catchment.store.guard import DATABASE, checked
 from catchment.store.store import Column, QueryError, Rows, StoreError
 
+INCOMING_FOLDER = "incoming"  # beside the store: what is being inserted
 MIGRATIONS = resources.files("catchment.store") / "migrations"
 VIEW_FILES = resources.files("catchment.store") / "views"
 VIEWS = (  # each after those that it reads
@@ -111,6 +114,8 @@ class ClickHouseStore:
         self._path = path
         self._sql = sql
         self._whole: Set[Path] = frozenset()  # parts that need not be looked at again
+        self._incoming = path.with_name(INCOMING_FOLDER)
+        shutil.rmtree(self._incoming, ignore_errors=True)  # what a process that was killed was inserting
         if path.exists():
             room.remove_torn_views(path, VIEWS)
         else:
@@ -206,7 +211,8 @@ class ClickHouseStore:
         settings = INSERT_SETTINGS | JSON_SETTINGS
         room.require(self._path)
         try:
-            self._writer.raw_insert(f"{DATABASE}.log", insert_block=lines, fmt="JSONEachRow", settings=settings)
+            with _temporary_files_in(self._incoming):
+                self._writer.raw_insert(f"{DATABASE}.log", insert_block=lines, fmt="JSONEachRow", settings=settings)
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self.open_handle()
@@ -368,6 +374,18 @@ def _without_comments(text: str) -> str:
 
 def _digest(migration: str) -> str:
     return hashlib.sha256("\n".join(_statements(migration)).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """The client hands lines to the engine in a file, which stays where the process is killed: nobody's events belong
+    into the system's folder."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _is_passing(error: Exception) -> bool:

@@ -76,8 +76,9 @@ class LimitedDisk:
 
     def close(self) -> None:
         """See `TortureDisk.close`."""
+        command = ["umount", "-l", str(self.path)]  # at once, also where a process is not quite gone yet
         with suppress(subprocess.CalledProcessError):
-            subprocess.run(["umount", str(self.path)], capture_output=True, check=True)  # noqa: S603, S607
+            subprocess.run(command, capture_output=True, check=True)  # noqa: S603
 
     def _resize(self, size_bytes: int) -> None:
         _mount("-o", f"remount,size={size_bytes}", str(self.path))

@@ -1,13 +1,18 @@
-"""`python -m catchment.torture.serve serve ...`: the program, but its supervisor starts the parts through `part`."""
+"""`python -m catchment.torture.serve serve ...`: the program, but its supervisor starts the parts through `part`.
 
+Where the torturer is gone, it ends as on SIGTERM: nothing of a run outlives it.
+"""
+
+import os
 import runpy
 import sys
 
-from catchment import supervisor
+from catchment import supervisor, wiring
 
 
 def main() -> None:
     """Runs the program with this process's arguments."""
+    wiring.exit_with_parent(os.getppid())
     supervisor.PART_COMMAND = (sys.executable, "-m", "catchment.torture.part")
     runpy.run_module("catchment", run_name="__main__", alter_sys=True)
 
