@@ -7,12 +7,12 @@ import os
 import runpy
 import sys
 
-from catchment import supervisor, wiring
+from catchment import parts, supervisor
 
 
 def main() -> None:
     """Runs the program with this process's arguments."""
-    wiring.exit_with_parent(os.getppid())
+    parts.exit_with_parent(os.getppid())
     supervisor.PART_COMMAND = (sys.executable, "-m", "catchment.torture.part")
     runpy.run_module("catchment", run_name="__main__", alter_sys=True)
 
