@@ -35,6 +35,7 @@ from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
 from tests.conftest import AppOf, Server, catchment, until, write_apps
 from tests.test_crash import Client
+from tests.test_docs import DOCS, blocks
 
 WITHIN_S = 60.0
 SEED = 20261122
@@ -591,3 +592,21 @@ def _remake(backup: Path, changed: dict[str, Any]) -> None:
 def test_a_mount_point_is_no_folder_for_a_backup(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=1m") as disk, pytest.raises(BackupError, match="name a folder in it"):
         making.refuse_target(disk, tmp_path / "data")
+
+
+def test_the_commands_of_the_page_work_one_after_the_other(busy: Server, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "catchment"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m catchment "$@"\n')
+    program.chmod(0o700)
+    (tmp_path / "data").symlink_to(busy.data_dir)
+    scripts = [block.text for block in blocks(DOCS / "backup.md") if block.info == "sh"]
+    assert len(scripts) == 3
+    environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    for script in scripts:
+        done = subprocess.run(
+            ["sh", "-eu", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    assert "Restored to restored: `catchment serve --data-dir restored`" in done.stdout
+    assert {"backups", "restored"} <= {path.name for path in tmp_path.iterdir()}

@@ -25,7 +25,7 @@ from catchment.log.segment import WRITER_PREFIX, sequence_of
 from catchment.store.clickhouse import ClickHouseStore
 
 LOCK_NAME = "backup.lock"
-COUNT_WITHIN_S = 20.0  # loading waits for it; what takes longer is not counted
+COUNT_WITHIN_S = 10.0  # loading waits for it; what would be begun later is not counted
 TRIES, PAUSE_S = 30, 1.0  # while the store is changing its tables
 _PREFIX = "snapshot_"
 _LOG, _STORE, _SHADOW = "log", "store", "shadow"
