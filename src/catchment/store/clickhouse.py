@@ -224,10 +224,19 @@ class ClickHouseStore:
         """Parts that came lately and are not whole on the disk, see `room`. For the thread that inserts."""
         asked = {"database": DATABASE, "seconds": room.KEEP_REPLACED_S}
         listed = self._text(self._writer, queries.text("new_parts"), asked).splitlines()
-        parts = {Path(path): int(size) for path, size in (row.split("\t") for row in listed)}
-        found = room.broken((path, size) for path, size in parts.items() if path not in self._whole)
+        parts = {Path(path): (int(size), table) for path, size, table in (row.split("\t") for row in listed)}
+        suspects = room.broken((path, size) for path, (size, _) in parts.items() if path not in self._whole)
+        found = [path for path in suspects if not self._passes(parts[path][1], path.name)]
         self._whole = parts.keys() - set(found)
-        return [f"{path.parent.name}/{path.name}" for path in found]
+        return [f"{parts[path][1]} {path.name}" for path in found]
+
+    def _passes(self, table: str, part: str) -> bool:
+        """What the engine itself finds when it looks at the files of a part."""
+        try:
+            answer = self._text(self._writer, f"CHECK TABLE {DATABASE}.{table} PART '{part}'", {})
+        except ClickHouseError:
+            return False
+        return all(row.split("\t")[1] == "1" for row in answer.splitlines())
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """See `Store.query`."""
