@@ -29,8 +29,11 @@ VISIBLE_WITHIN_S = 20.0
 class Server:
     """A running Catchment, asked over its ports as anybody would."""
 
-    def __init__(self, data_dir: Path, *options: str, ports: tuple[str, str] = ("0", "0")) -> None:
+    def __init__(
+        self, data_dir: Path, *options: str, ports: tuple[str, str] = ("0", "0"), log: Path | None = None
+    ) -> None:
         self.data_dir = data_dir
+        self._log = log  # where its log output goes, if not to the terminal
         self._options = ["--port", ports[0], "--console-port", ports[1], *options]
         self.start()
 
@@ -38,7 +41,11 @@ class Server:
         """Starts it and waits until it is ready."""
         give_token(self.data_dir)
         command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(self.data_dir), *self._options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        if self._log is None:
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        else:
+            with self._log.open("ab") as log:
+                self.process = subprocess.Popen(command, stdout=log, stderr=log)
         run_file = self.data_dir / "run.json"
         until(lambda: run_file.exists() or self.process.poll() is not None, within_s=60)
         assert self.process.poll() is None, "the server did not start"

@@ -17,6 +17,17 @@ from catchment.watch import FileWatch
 FILE_NAME = "tls.pem"
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all sound
 _CERTIFICATES = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# The kinds of keys that both ports can serve, as their certificate tells (RFC 3279, 5480, 8410): RSA, P-256, P-384 and
+# Ed25519.
+_KINDS = tuple(
+    bytes.fromhex(text)
+    for text in (
+        "300d06092a864886f70d0101010500",
+        "301306072a8648ce3d020106082a8648ce3d030107",
+        "301006072a8648ce3d020106052b81040022",
+        "300506032b65700321",
+    )
+)
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.*?-----END (?:[A-Z]+ )?PRIVATE KEY-----", re.DOTALL)
 
 logger = logging.getLogger(__name__)
@@ -47,6 +58,10 @@ def faults(cert: Path, key: Path) -> list[UnusableCertificate]:
             reason = (error.reason or "not PEM").replace("_", " ").lower()
             allowed = "it must be a certificate in PEM whose key is tls_key, without a password"
             found.append(UnusableCertificate("tls_cert", f"{allowed}: {reason}"))
+        else:
+            first = _CERTIFICATES.findall(cert.read_bytes())[:1] or [b""]
+            if not any(kind in ssl.PEM_cert_to_DER_cert(first[0].decode()) for kind in _KINDS if first[0]):
+                found.append(UnusableCertificate("tls_cert", "its key must be one of RSA, P-256, P-384 or Ed25519"))
     return found
 
 

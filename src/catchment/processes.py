@@ -22,10 +22,11 @@ from granian.log import LogLevels
 from catchment import wiring
 from catchment.api.shield import StrictProtocol
 from catchment.certificate import serving_context
+from catchment.edge_group import EdgeGroup
 from catchment.settings import Settings
 from catchment.store.store import StoreError
 from catchment.supervisor import DRAIN_S
-from catchment.watch import LOOK_S, FileWatch
+from catchment.watch import LOOK_S, stamp
 
 CLAIM_WITHIN_S = 20.0
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
@@ -43,7 +44,8 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
     """Runs the edge processes until SIGTERM; requests under way are answered first."""
     wiring.exit_with_parent()
     ingest = settings.ingest
-    Granian(
+    kept = Path(ingest.tls_cert) if ingest.tls_cert else None
+    group = (EdgeGroup if kept else Granian)(
         "catchment",
         address=ingest.host,
         port=ingest.port,
@@ -56,13 +58,16 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
         backpressure=ingest.connections_max,
         log_level=LogLevels.error,  # its warnings are advice on settings, and a false alarm when it stops
         log_dictconfig=_GRANIAN_LOGGING,
-        ssl_cert=Path(ingest.tls_cert) if ingest.tls_cert else None,
+        ssl_cert=kept,
         ssl_key=Path(ingest.tls_key) if ingest.tls_key else None,
         ssl_protocol_min=SSLProtocols.tls12,
         respawn_failed_workers=True,
         respawn_interval=_RESPAWN_S,
         workers_kill_timeout=DRAIN_S,
-    ).serve(target_loader=partial(wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
+    )
+    if kept:
+        _follow(kept, group.signal_handler_reload)
+    group.serve(target_loader=partial(wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
     return 0
 
 
@@ -102,15 +107,18 @@ def run_core(data_dir: Path, settings: Settings) -> int:
 
 
 def _follow(kept: Path, take: Callable[[], None]) -> None:
-    """Calls `take` from a thread whenever the certificate has become another one."""
+    """Calls `take` from a thread whenever the certificate is another one than now."""
+    taken = stamp(kept)
 
     def look() -> None:
+        nonlocal taken
         while True:
             time.sleep(LOOK_S)
-            if files.changed():
+            found = stamp(kept)
+            if found and found != taken:  # it is written whole
+                taken = found
                 take()
 
-    files = FileWatch(kept)
     threading.Thread(target=look, name="certificate-watch", daemon=True).start()
 
 

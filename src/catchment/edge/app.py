@@ -21,6 +21,7 @@ from catchment.edge.allowance import Allowance
 from catchment.edge.answers import Answers
 from catchment.edge.idempotency import KeyedCall, mark_undated
 from catchment.edge.journal import AppendTooLarge, Journal
+from catchment.edge.leaving import CLOSE, LEAVE, stop_accepting
 from catchment.edge.lookups import Lookups
 from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
@@ -78,11 +79,18 @@ class EdgeApp:
         self._watching: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
         self._next_us = 0
+        self._leaving = False
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
         self._journal = Journal(self._open_log(loop), self._append_bytes_max)
         self._watching = loop.create_task(self._watch.run(self.adopt, self._look_for_maintenance))
         self._bookkeeping = loop.create_task(self._keep_books())
+        loop.add_signal_handler(LEAVE, self.leave)
+
+    def leave(self) -> None:
+        """Makes room for the process that takes this one's place."""
+        self._leaving = True
+        stop_accepting()
 
     def __rsgi_del__(self, loop: AbstractEventLoop) -> None:
         self._watching.cancel()
@@ -107,7 +115,8 @@ class EdgeApp:
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         try:
             answer = await self._answer(scope, protocol)
-            protocol.response_bytes(answer.status, answer.headers, answer.body)
+            leaves = self._leaving and scope.http_version != "2"
+            protocol.response_bytes(answer.status, [*answer.headers, CLOSE] if leaves else answer.headers, answer.body)
         except (ProtocolError, ProtocolClosed, asyncio.CancelledError):
             return  # the client has gone; what it sent whole is in the log
 
