@@ -10,13 +10,27 @@ import os
 import re
 import ssl
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from catchment.watch import FileWatch
+from catchment.watch import LOOK_S, FileWatch, stamp
 
 FILE_NAME = "tls.pem"
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all sound
 _CERTIFICATES = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# The kinds of keys that both ports can serve, as their certificate tells (RFC 3279, 5480, 8410): RSA, P-256, P-384 and
+# Ed25519.
+_KINDS = tuple(
+    bytes.fromhex(text)
+    for text in (
+        "300d06092a864886f70d0101010500",
+        "301306072a8648ce3d020106082a8648ce3d030107",
+        "301006072a8648ce3d020106052b81040022",
+        "300506032b65700321",
+    )
+)
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.*?-----END (?:[A-Z]+ )?PRIVATE KEY-----", re.DOTALL)
 
 logger = logging.getLogger(__name__)
@@ -47,6 +61,10 @@ def faults(cert: Path, key: Path) -> list[UnusableCertificate]:
             reason = (error.reason or "not PEM").replace("_", " ").lower()
             allowed = "it must be a certificate in PEM whose key is tls_key, without a password"
             found.append(UnusableCertificate("tls_cert", f"{allowed}: {reason}"))
+        else:
+            first = _CERTIFICATES.findall(cert.read_bytes())[:1] or [b""]
+            if not any(kind in ssl.PEM_cert_to_DER_cert(first[0].decode()) for kind in _KINDS if first[0]):
+                found.append(UnusableCertificate("tls_cert", "its key must be one of RSA, P-256, P-384 or Ed25519"))
     return found
 
 
@@ -107,3 +125,19 @@ def serving_context(kept: Path) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     context.load_cert_chain(kept)
     return context
+
+
+def follow(kept: Path, take: Callable[[], None]) -> None:
+    """Calls `take` from a thread whenever the certificate is another one than now."""
+    taken = stamp(kept)
+
+    def look() -> None:
+        nonlocal taken
+        while True:
+            time.sleep(LOOK_S)
+            found = stamp(kept)
+            if found and found != taken:  # it is written whole
+                taken = found
+                take()
+
+    threading.Thread(target=look, name="certificate-watch", daemon=True).start()

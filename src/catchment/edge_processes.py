@@ -15,6 +15,8 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 
 from catchment import edge_wiring
+from catchment.certificate import follow
+from catchment.edge_group import EdgeGroup
 from catchment.holding import refuse_beside_server
 from catchment.parts import DRAIN_S, exit_with_parent
 from catchment.settings import Ingest, Settings
@@ -35,7 +37,8 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
     exit_with_parent()
     refuse_beside_server(data_dir)
     ingest = settings.ingest
-    Granian(
+    kept = Path(ingest.tls_cert) if ingest.tls_cert else None
+    group = (EdgeGroup if kept else Granian)(
         "catchment",
         address=ingest.host,
         port=ingest.port,
@@ -52,13 +55,16 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
         backpressure=ingest.connections_max,
         log_level=LogLevels.error,  # its warnings are advice on settings, and a false alarm when it stops
         log_dictconfig=_GRANIAN_LOGGING,
-        ssl_cert=Path(ingest.tls_cert) if ingest.tls_cert else None,
+        ssl_cert=kept,
         ssl_key=Path(ingest.tls_key) if ingest.tls_key else None,
         ssl_protocol_min=SSLProtocols.tls12,
         respawn_failed_workers=True,
         respawn_interval=_RESPAWN_S,
         workers_kill_timeout=DRAIN_S,
-    ).serve(target_loader=partial(edge_wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
+    )
+    if kept:
+        follow(kept, group.signal_handler_reload)
+    group.serve(target_loader=partial(edge_wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
     return 0
 
 

@@ -5,9 +5,7 @@ It logs through the root logger, to standard error: what `serve` prints for a pe
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,13 +14,12 @@ import uvicorn
 
 from catchment import wiring
 from catchment.api.shield import StrictProtocol
-from catchment.certificate import serving_context
+from catchment.certificate import follow, serving_context
 from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
 from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe
-from catchment.watch import LOOK_S, FileWatch
 
 CLAIM_WITHIN_S = 20.0
 _POLL_S = 0.1
@@ -59,22 +56,9 @@ def run_core(data_dir: Path, settings: Settings) -> int:
         )
     )
     if kept and context:
-        _follow(kept, partial(context.load_cert_chain, kept))
+        follow(kept, partial(context.load_cert_chain, kept))
     server.run()
     return 0 if server.started else 1
-
-
-def _follow(kept: Path, take: Callable[[], None]) -> None:
-    """Calls `take` from a thread whenever the certificate has become another one."""
-
-    def look() -> None:
-        while True:
-            time.sleep(LOOK_S)
-            if files.changed():
-                take()
-
-    files = FileWatch(kept)
-    threading.Thread(target=look, name="certificate-watch", daemon=True).start()
 
 
 def _claim(data_dir: Path) -> None:

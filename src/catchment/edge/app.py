@@ -25,6 +25,7 @@ from catchment.edge.body import Gone
 from catchment.edge.gate import Busy, Gate
 from catchment.edge.idempotency import KeyedCall, mark_undated
 from catchment.edge.journal import AppendTooLarge, Journal
+from catchment.edge.leaving import CLOSE, LEAVE, stop_accepting
 from catchment.edge.lookups import Lookups
 from catchment.edge.observer import GONE, Observer, Sight
 from catchment.edge.peers import Peers
@@ -100,6 +101,7 @@ class EdgeApp:
         self._bookkeeping: asyncio.Task[None]
         self._next_us = 0
         self._ticks_us = 0
+        self._leaving = False
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
         self._journal = Journal(self._open_log(loop), self._append_bytes_max)
@@ -107,6 +109,12 @@ class EdgeApp:
         self._watching = loop.create_task(self._watch.run(self.adopt, self._look))
         self._looking = loop.create_task(self._look_for_room())
         self._bookkeeping = loop.create_task(self._keep_books())
+        loop.add_signal_handler(LEAVE, self.leave)
+
+    def leave(self) -> None:
+        """Makes room for the process that takes this one's place."""
+        self._leaving = True
+        stop_accepting()
 
     def __rsgi_del__(self, loop: AbstractEventLoop) -> None:
         self._watching.cancel()
@@ -143,7 +151,10 @@ class EdgeApp:
         sight, status = self._observer.begin(scope), GONE
         try:
             answer = await self._answer(scope, protocol, sight)
-            protocol.response_bytes(answer.status, self._observer.headers(sight, answer), answer.body)
+            headers = self._observer.headers(sight, answer)
+            if self._leaving and scope.http_version != "2":
+                headers.append(CLOSE)
+            protocol.response_bytes(answer.status, headers, answer.body)
             status = answer.status
         except (ProtocolError, ProtocolClosed, Gone, asyncio.CancelledError):
             return  # the client has gone; what it sent whole is in the log
