@@ -10,7 +10,7 @@ import pytest
 from catchment.loader import CANARY, Loader
 from catchment.log.log import Backlog, Batch
 from catchment.settings import Loader as LoaderSettings
-from catchment.store.store import Rows, StoreError
+from catchment.store.store import Rows, StoreDown, StoreError
 
 
 class ListLog:
@@ -77,6 +77,24 @@ def test_a_store_that_is_down_is_tried_again_until_it_works() -> None:
     assert store.lines == [line(1)]
     assert loader.progress.last_error == "no room"
     assert loader.progress.failing_since is None
+
+
+def test_a_store_without_room_costs_no_record_though_it_takes_the_canary(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, store = ListLog(line(1) + line(2)), PickyStore()
+    take, refusals = store.insert, iter(range(20))
+
+    def full(lines: bytes) -> None:
+        if lines != CANARY and next(refusals, None) is not None and b"rejection" not in lines:
+            raise StoreDown("not enough space")
+        take(lines)
+
+    monkeypatch.setattr(store, "insert", full)
+    monkeypatch.setattr("catchment.loader.RETRY_S_MAX", 0.0)
+    monkeypatch.setattr("catchment.loader.RETRY_S_MIN", 0.0)
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step(threading.Event())
+    assert store.lines == [line(1), line(2)]
+    assert loader.progress.unloadable_lines == 0
 
 
 def test_nothing_is_committed_while_the_store_is_down() -> None:

@@ -19,7 +19,7 @@ import msgspec
 from catchment.log.log import LogReader
 from catchment.record import RejectionRecord, encode_lines
 from catchment.settings import Loader as LoaderSettings
-from catchment.store.store import Store, StoreError
+from catchment.store.store import Store, StoreDown, StoreError
 
 POLL_S_MIN, POLL_S_MAX = 0.01, 0.08  # the longer nothing came, the seldomer it looks
 REST = 5  # between inserts that do not fill a batch, it rests until the insert took a fifth of the time ...
@@ -134,6 +134,8 @@ class Loader:
         """Puts the lines in. Raises `StoreError` where the store takes nothing at all."""
         try:
             self._put(lines)
+        except StoreDown:
+            raise  # where there is no room, the canary, which takes none, would speak against a sound line
         except StoreError as error:
             self._put(CANARY)
             parts = lines.splitlines(keepends=True)
@@ -149,6 +151,8 @@ class Loader:
         for _ in range(SINGLE_LINE_TRIES):
             try:
                 self._put(line)
+            except StoreDown:
+                raise
             except StoreError:
                 self._put(CANARY)
             else:

@@ -23,8 +23,15 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
 from catchment.store.guard import DATABASE, checked
-from catchment.store.store import Column, QueryError, Rows, StoreError
+from catchment.store.store import Column, QueryError, Rows, StoreDown, StoreError
 
+# What the engine says where the machine is at fault, and no line; memory is not here, for a large line may be why.
+_NOT_THE_LINES = frozenset(
+    "NOT_ENOUGH_SPACE CANNOT_WRITE_TO_FILE_DESCRIPTOR CANNOT_OPEN_FILE CANNOT_CLOSE_FILE CANNOT_FSYNC"
+    " CANNOT_CREATE_DIRECTORY CANNOT_TRUNCATE_FILE CANNOT_SEEK_THROUGH_FILE CANNOT_READ_FROM_FILE_DESCRIPTOR"
+    " CANNOT_STATVFS CANNOT_CREATE_FILE FILE_DOESNT_EXIST TOO_MANY_PARTS ABORTED".split()
+)
+_ERROR_NAME = re.compile(r"\(([A-Z0-9_]+)\)\s*$")
 MIGRATIONS = resources.files("catchment.store") / "migrations"
 VIEW_FILES = resources.files("catchment.store") / "views"
 VIEWS = (  # each after those that it reads
@@ -119,7 +126,9 @@ class ClickHouseStore:
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self._open()
-            raise StoreError(_message(error)) from error
+            message = _message(error)
+            down = isinstance(error, OSError) or _names_the_machine(message)
+            raise (StoreDown if down else StoreError)(message) from error
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """See `Store.query`."""
@@ -211,6 +220,12 @@ def _without_comments(text: str) -> str:
 
 def _digest(migration: str) -> str:
     return hashlib.sha256("\n".join(_statements(migration)).encode()).hexdigest()[:16]
+
+
+def _names_the_machine(message: str) -> bool:
+    """Whether the engine says that no line is why it failed."""
+    name = _ERROR_NAME.search(message)
+    return "No space left on device" in message or (name is not None and name[1] in _NOT_THE_LINES)
 
 
 def _message(error: Exception) -> str:

@@ -16,6 +16,10 @@ class StoreError(Exception):
     """The store did not take the lines; nobody knows how many of them. Putting them in again is harmless."""
 
 
+class StoreDown(StoreError):
+    """It takes nothing now, whatever the lines are: it has no room, or its disk fails."""
+
+
 class Column(NamedTuple):
     """A column of an answer: its name and its ClickHouse type."""
 
@@ -38,7 +42,7 @@ class Store(Protocol):
         ...
 
     def insert(self, lines: bytes) -> None:
-        """Puts whole record lines in, durably. Raises `StoreError`."""
+        """Puts whole record lines in, durably. Raises `StoreError`, and `StoreDown` where no line is why."""
         ...
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
