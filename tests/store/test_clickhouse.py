@@ -10,6 +10,7 @@ import pytest
 
 from catchment.settings import MIB, Sql
 from catchment.store.clickhouse import VIEWS, ClickHouseStore, _statements
+from catchment.store.failures import is_passing
 from catchment.store.room import TABLE_SETTINGS
 from catchment.store.store import Store, StoreError
 from tests.store.books import LedgerContract, ledger
@@ -195,3 +196,18 @@ def test_a_migration_that_was_cut_off_can_begin_again() -> None:
         "CREATE TABLE IF NOT EXISTS a.b\n(x Int8)\nENGINE = Null",
         "CREATE VIEW IF NOT EXISTS a.c AS SELECT ';' AS x",
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "down"),
+    [
+        ("Cannot reserve 1.00 MiB, not enough space: while pushing to view catchment.x. (NOT_ENOUGH_SPACE)", True),
+        ("Cannot write to file (fd = 5): , errno: 28. (CANNOT_WRITE_TO_FILE_DESCRIPTOR)", True),
+        ("std::exception: filesystem error: cannot create: No space left on device. (STD_EXCEPTION)", True),
+        ("Cannot parse input: expected '{' before: 'x' (NOT_ENOUGH_SPACE): (at row 1) (CANNOT_PARSE_TEXT)", False),
+        ("Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)", False),
+        ("", False),
+    ],
+)
+def test_a_fault_of_the_machine_is_told_from_one_of_the_lines(message: str, down: bool) -> None:
+    assert is_passing(Exception(message)) is down

@@ -25,6 +25,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
 from catchment.store import queries, room
+from catchment.store.failures import is_passing, message_of
 from catchment.store.guard import DATABASE, checked
 from catchment.store.store import Column, QueryError, Rows, StoreError
 
@@ -81,30 +82,6 @@ WHERE database = 'catchment' AND engine LIKE '%MergeTree' AND name != 'migration
 ORDER BY name
 """
 _UNFINISHED = "SELECT count() FROM system.mutations WHERE database = 'catchment' AND NOT is_done"
-PASSING_ERRORS = (  # the engine's names of what no line is to blame for
-    "NOT_ENOUGH_SPACE",
-    "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
-    "CANNOT_OPEN_FILE",
-    "CANNOT_CLOSE_FILE",
-    "CANNOT_CREATE_DIRECTORY",
-    "CANNOT_FSYNC",
-    "CANNOT_TRUNCATE_FILE",
-    "CANNOT_READ_FROM_FILE_DESCRIPTOR",
-    "CANNOT_STATVFS",
-    "ATOMIC_RENAME_FAIL",
-    "FILE_DOESNT_EXIST",
-    "DIRECTORY_ALREADY_EXISTS",
-    "STD_EXCEPTION",
-    "CANNOT_ALLOCATE_MEMORY",
-    "MEMORY_LIMIT_EXCEEDED",
-    "CANNOT_SCHEDULE_TASK",
-    "TOO_MANY_PARTS",
-    "TABLE_IS_READ_ONLY",
-    "TIMEOUT_EXCEEDED",
-    "ABORTED",
-)
-_PREFIX = re.compile(r"^(?:(?:Code: \d+\. )?DB::Exception: )+")
-_VERSION_TAIL = re.compile(r"\s*\(version [^)]*\)")
 
 
 class ClickHouseStore:
@@ -216,7 +193,7 @@ class ClickHouseStore:
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self.open_handle()
-            raise StoreError(message_of(error), passing=_is_passing(error)) from error
+            raise StoreError(message_of(error), passing=is_passing(error)) from error
         if found := self.broken_parts():
             raise StoreError(f"the disk did not take all of {', '.join(found)}", passing=True)
 
@@ -395,14 +372,3 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether it is about the machine and not about the lines."""
-    return isinstance(error, OSError) or any(f"({name})" in str(error) for name in PASSING_ERRORS)
-
-
-def message_of(error: Exception) -> str:
-    """The engine's message without its stack and version."""
-    text = _VERSION_TAIL.sub("", str(error).split("\n", 1)[0])
-    return _PREFIX.sub("", text).strip()

@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.store import queries
-from catchment.store.clickhouse import message_of
+from catchment.store.failures import message_of
 from catchment.store.store import StoreError
 
 IDENTITIES_MAX = 4_000_000  # held in memory at one time, some 40 bytes each
