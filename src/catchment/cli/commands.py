@@ -15,6 +15,7 @@ from catchment import __version__, config, maintenance, processes
 from catchment.cli import asking, keys, log, rejections, report
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, WrongArguments
+from catchment.edge import memory
 from catchment.store import queries
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe, serve
@@ -128,6 +129,7 @@ def config_check(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Read the configuration and name every mistake at once."""
     settings = config.load(data_dir, with_files=True)
     print(f"{data_dir / config.FILE_NAME} is sound: {', '.join(settings.apps)}")
+    print(f"Each of {settings.ingest.workers} edge processes takes at most {memory.bytes_max(settings) // 10**6} MB.")
     return 0
 
 
