@@ -183,7 +183,9 @@ class TestKeys:
 class TestConfigCheck:
     def test_a_sound_file_is_said_to_be_sound(self, configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["config", "check", "--data-dir", str(configured)]) == 0
-        assert capsys.readouterr().out == f"{configured / 'catchment.toml'} is sound: default, shop\n"
+        sound, memory = capsys.readouterr().out.splitlines()
+        assert sound == f"{configured / 'catchment.toml'} is sound: default, shop"
+        assert re.fullmatch(r"Each of \d+ edge processes takes at most \d+ MB\.", memory)
 
     def test_mistakes_go_to_standard_error_with_exit_code_2(self, configured: Path) -> None:
         environment = {"CATCHMENT_INGEST__PORT": "x", "CATCHMENT_SQL__ROWS_MAX": "0"}

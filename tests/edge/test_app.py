@@ -22,7 +22,7 @@ from catchment.edge.rates import Bucket, Rates
 from catchment.edge.reload import SettingsWatch
 from catchment.errors import Fault, LogUnavailable, Refused
 from catchment.log.disk import LocalDisk
-from catchment.log.room import RoomWatch
+from catchment.log.room import DISK_FULL, LOG_FULL, RoomWatch
 from catchment.maintenance import MaintenanceWatch
 from catchment.record import Agent, EventRecord
 from catchment.settings import RateLimit, Settings
@@ -295,6 +295,65 @@ class TestRefusedBeforeItsBodyIsRead:
         assert await edge.send(Exchange("GET", "/open", query="refuse")) == (400, b"as asked for")
         assert await edge.send(Exchange("GET", "/open")) == (200, b"1000")
         assert edge.log.appends == []
+
+
+class TestShortOfRoom:
+    @pytest.mark.parametrize("short", [DISK_FULL, LOG_FULL])
+    async def test_nothing_is_taken_or_kept_and_what_only_reads_is_answered(self, edge: Edge, short: str) -> None:
+        edge.room.short = short
+        refused = post(1)
+        assert await edge.send(refused) == (503, b"the server has no room for events now; try again later")
+        assert refused.reads == 0
+        assert await edge.send(Exchange("GET", "/open", query="event")) == refused.answer
+        assert await edge.send(Exchange("GET", "/open", query="refuse")) == (400, b"as asked for")
+        assert await edge.send(Exchange("POST", "/nothing", b"1")) is not None
+        assert await edge.send(Exchange("GET", "/open")) == (200, b"1000")
+        assert edge.log.appends == []
+        assert await edge.send(Exchange("GET", "/health/live")) == (200, b'{"status":"ok"}')
+        assert await edge.send(Exchange("GET", "/health/ready")) == (503, b'{"status":"%b"}' % short.encode())
+        edge.room.short = ""
+        assert await edge.send(Exchange("GET", "/health/ready")) == (200, b'{"status":"ok"}')
+        assert await edge.send(post(1)) == (201, b"1000")
+
+
+class TestTooManyBytesForTheDisk:
+    async def test_newcomers_are_refused_before_their_bodies_are_read(self, edge: Edge) -> None:
+        slow = post(1)
+        task = edge.begin(slow)
+        await asyncio.sleep(0)
+        edge.app._journal.waiting_bytes = edge.settings.log.unsynced_bytes_max
+        refused = post(1)
+        assert await edge.send(refused) == (503, b"too many bytes are waiting for the disk; try again")
+        assert refused.reads == 0
+        assert len(edge.log.appends) == 1
+        edge.app._journal.waiting_bytes = len(edge.log.appends[0][0])
+        edge.log.appends[0][1].set_result(None)
+        await task
+        assert slow.answer == (201, b"1000")
+        assert edge.app._journal.waiting_bytes == 0
+
+    async def test_a_body_that_was_read_waits_for_those_before_it(self, edge: Edge) -> None:
+        journal = edge.app._journal
+        first = edge.begin(post(1))
+        await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(journal.room_for(edge.settings.log.unsynced_bytes_max))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        edge.log.appends[0][1].set_result(None)
+        await asyncio.wait({first, waiting}, timeout=10)
+        assert waiting.done()
+        await journal.room_for(edge.settings.log.unsynced_bytes_max)  # alone, there is always room
+
+    async def test_every_place_is_given_back(self, edge: Edge) -> None:
+        for exchange in (
+            post(1),
+            Exchange("POST", "/post", b"1"),
+            Exchange("GET", "/open", query="event"),
+            Exchange("POST", "/nothing", b"1"),
+        ):
+            await edge.send(exchange)
+        await edge.send(post(1), LogUnavailable("disk full"))
+        assert (edge.app._gate.requests, edge.app._gate.body_bytes) == (0, 0)
 
 
 class TestAdopt:

@@ -2,10 +2,14 @@
 and afterwards everything is as before."""
 
 import gzip
+import itertools
 import json
+import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pytest
 import tomlkit
 
 from catchment import config
+from catchment.edge import memory
 from tests.conftest import AppOf, Server, until, write_apps
 
 ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
@@ -195,6 +200,59 @@ class TestSlowClients:
             assert raw.answer()[0] == 200
         for each in silent:
             each.close()
+
+
+class TestFlood:
+    """Far more at once than it can take: large bodies and small ones, from clients that come again at once."""
+
+    CLIENTS, SECONDS = 48, 8.0
+
+    @pytest.fixture
+    def flooded(self, tmp_path: Path) -> Iterator[Server]:
+        server = start(tmp_path, open_requests_max=16, bodies_bytes_max=BODIES_BYTES, connections_max=256)
+        yield server
+        assert server.stop() == 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="looks at the memory of a process as Linux tells it")
+    def test_memory_stays_within_its_bound_and_what_was_accepted_is_found_once(self, flooded: Server) -> None:
+        app = AppOf(flooded, "app0")
+        edge_processes = flooded.parts("edge")[1:]
+        deadline = time.monotonic() + self.SECONDS
+        with ThreadPoolExecutor(self.CLIENTS) as threads:
+            rounds = [threads.submit(self.client, app, number, deadline) for number in range(self.CLIENTS)]
+            outcomes = [outcome for done in rounds for outcome in done.result()]
+        answers = {(status, retry_after) for status, retry_after, _ in outcomes}
+        assert answers == {(201, None), (503, "5")}
+        settings = config.load(flooded.data_dir)
+        for pid in edge_processes:
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            assert found
+            assert int(found[1]) * 1024 < memory.bytes_max(settings)
+        accepted = {name for status, _, names in outcomes for name in names if status == 201}
+        assert app.moesif("/v1/actions", ACTION | {"transaction_id": "after"}).status_code == 201
+        query = "SELECT event_id FROM events WHERE app = 'app0'"
+
+        def found_ids() -> list[str]:
+            return [row["event_id"] for row in flooded.sql(query)]
+
+        until(lambda: accepted | {"after"} <= set(found_ids()), within_s=PATIENCE_S)
+        assert len(found_ids()) == len(set(found_ids()))
+
+    def client(self, app: AppOf, number: int, deadline: float) -> list[tuple[int, str | None, list[str]]]:
+        """Status, Retry-After and events of each call that was answered; one whose connection broke was not."""
+        outcomes: list[tuple[int, str | None, list[str]]] = []
+        with httpx.Client(trust_env=False, timeout=60, base_url=app.server.ingest) as http:
+            for turn in itertools.count():
+                if time.monotonic() > deadline:
+                    return outcomes
+                names = [f"{number}-{turn}-{index}" for index in range(2000 if number % 4 == 0 else 1)]
+                body = json.dumps([ACTION | {"transaction_id": name, "metadata": {"x": "x" * 500}} for name in names])
+                try:
+                    answer = http.post("/v1/actions/batch", content=body, headers=app.moesif_headers)
+                except httpx.TransportError:
+                    continue
+                outcomes.append((answer.status_code, answer.headers.get("retry-after"), names))
+        raise AssertionError
 
 
 class TestTooMuchAtOnce:

@@ -10,6 +10,7 @@ from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
 from catchment.cli.token import token
 from catchment.cli.torture import torture
+from catchment.edge import memory
 from catchment.store import queries
 
 # A query may begin with a comment: `-- like this`.
@@ -53,6 +54,7 @@ def config_check(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Read the configuration and name every mistake at once."""
     settings = config.load(data_dir, with_files=True)
     print(f"{data_dir / config.FILE_NAME} is sound: {', '.join(settings.apps)}")
+    print(f"Each of {settings.ingest.workers} edge processes takes at most {memory.bytes_max(settings) // 10**6} MB.")
     return 0
 
 
