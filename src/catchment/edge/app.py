@@ -25,7 +25,7 @@ from catchment.edge.leaving import CLOSE, LEAVE, stop_accepting
 from catchment.edge.lookups import Lookups
 from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
-from catchment.edge.rejections import Rejections
+from catchment.edge.rejections import METHOD_CHARS_MAX, Rejections
 from catchment.edge.reload import SettingsWatch
 from catchment.edge.request import Request
 from catchment.edge.routing import Match, Router
@@ -147,7 +147,7 @@ class EdgeApp:
                 assert match.fault is not None
                 request.identify()
                 path = dialect.conceal_path(call.path)[:_TOLD_CHARS_MAX]
-                raise Refused(match.fault, f"{call.method} {path} is not served here")
+                raise Refused(match.fault, f"{call.method[:METHOD_CHARS_MAX]} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
             if not match.stray:  # a browser that asks for its icon is no sender that went wrong
