@@ -189,7 +189,7 @@ def core_app(
         return _json(openapi)
 
     guard = _guard(access)
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         routes=[
             Route(LIVE_PATH, live),
@@ -203,6 +203,8 @@ def core_app(
         ],
         exception_handlers={HTTPException: _not_served, Exception: _defect},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _look(access: Access) -> None:
@@ -251,7 +253,7 @@ async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
-    reason = f"{request.method} {request.url.path[:200]} is not served here{allowed}"
+    reason = f"{request.method[:20]} {request.url.path[:200]} is not served here{allowed}"
     return _json({"error": reason}, error.status_code, headers)
 
 

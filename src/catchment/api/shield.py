@@ -6,7 +6,9 @@ nothing, be read by no other origin and be kept in no cache.
 """
 
 import ipaddress
+import logging
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import h11
 import msgspec
@@ -23,10 +25,12 @@ STRICT_HEADERS: Mapping[str, str] = {
     "x-frame-options": "DENY",
 }
 HSTS = ("strict-transport-security", "max-age=31536000")
-_MISDIRECTED = msgspec.json.encode(
-    {"error": "this server is not asked under that name; add the name to `console.hosts` in catchment.toml"}
-)
+_MISDIRECTED = "this server is not asked under that name; add the name to `console.hosts` in catchment.toml"
 _LOCAL_NAMES = frozenset({"localhost"})
+
+# Anybody can send what is no HTTP, as often as they like; a defect of ours is told still.
+_quiet = logging.getLogger("uvicorn.error.wire")
+_quiet.setLevel(logging.ERROR)
 
 
 class Hosts:
@@ -64,25 +68,25 @@ class Shield:
                 message = {**message, "headers": [*given, *self._headers]}
             await send(message)
 
-        if self._hosts.allows([value for name, value in scope["headers"] if name == b"host"]):
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            await _refuse(send_strictly, 400, "a body has a Content-Length or a Transfer-Encoding, not both")
+        elif not self._hosts.allows([value for name, value in scope["headers"] if name == b"host"]):
+            await _refuse(send_strictly, 421, _MISDIRECTED)
+        else:
             await self._app(scope, receive, send_strictly)
-            return
-        kind = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_MISDIRECTED))]
-        await send_strictly({"type": "http.response.start", "status": 421, "headers": kind})
-        await send_strictly({"type": "http.response.body", "body": _MISDIRECTED})
 
 
 class StrictProtocol(H11Protocol):
-    """Uvicorn's own, whose answer to what is not HTTP has the strict headers too."""
+    """Uvicorn's own, but what is not HTTP is answered with the strict headers too, and fills no log."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = _quiet
 
     def send_400_response(self, msg: str) -> None:
         body = msgspec.json.encode({"error": msg})
-        kind = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        fields = kind + headers(tls=self.config.is_ssl)
+        fields = _closing(body) + headers(tls=self.config.is_ssl)
         for event in (
             h11.Response(status_code=400, headers=fields, reason=b"Bad Request"),
             h11.Data(data=body),
@@ -90,6 +94,18 @@ class StrictProtocol(H11Protocol):
         ):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    body = msgspec.json.encode({"error": reason})
+    await send({"type": "http.response.start", "status": status, "headers": _closing(body)})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _closing(body: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of an answer after which nothing that came on the connection is looked at."""
+    length = b"%d" % len(body)
+    return [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
 
 
 def headers(*, tls: bool) -> list[tuple[bytes, bytes]]:

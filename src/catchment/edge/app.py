@@ -30,7 +30,7 @@ from catchment.edge.lookups import Lookups
 from catchment.edge.observer import GONE, Observer, Sight
 from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
-from catchment.edge.rejections import Rejections
+from catchment.edge.rejections import METHOD_CHARS_MAX, Rejections
 from catchment.edge.reload import SettingsWatch
 from catchment.edge.request import Request
 from catchment.edge.routing import Match, Router
@@ -200,7 +200,7 @@ class EdgeApp:
                 assert match.fault is not None
                 request.identify()
                 path = dialect.conceal_path(call.path)[:_TOLD_CHARS_MAX]
-                raise Refused(match.fault, f"{call.method} {path} is not served here")
+                raise Refused(match.fault, f"{call.method[:METHOD_CHARS_MAX]} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
             self._observer.refused(request.sight, refused, dialect)

@@ -11,6 +11,7 @@ from catchment.settings import Limits
 
 _REASON_CHARS_MAX = 1000
 _ROUTE_CHARS_MAX = 256
+METHOD_CHARS_MAX = 20
 
 _Overflow = tuple[str, str, int, str, int]  # application, source, status, code, minute since 1970
 
@@ -52,7 +53,7 @@ class Rejections:
             payload=kept.decode("utf-8", "backslashreplace"),
             ip=call.peer,
             user_agent=user_agent_of(call),
-            method=call.method,
+            method=call.method[:METHOD_CHARS_MAX],
             route=dialect.conceal_path(call.path)[:_ROUTE_CHARS_MAX],
             status=refused.fault.status,
             code=str(refused.fault.code),

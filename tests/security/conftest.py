@@ -1,0 +1,70 @@
+"""A server that is attacked. After each test it must answer as before; in the end its log output is looked at."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TOKEN, AppOf, Server, write_apps
+from tests.security.wire import Heard, said
+
+ACTION = b'{"action_name":"A","user_id":"u","request":{"uri":"https://x/y"}}'
+
+
+class Target:
+    """A server that is attacked, and what it logs."""
+
+    def __init__(self, folder: Path) -> None:
+        write_apps(folder / "data", ["default"])
+        self.log = folder / "log.txt"
+        self.server = Server(folder / "data", "--workers", "1", log=self.log)
+        self.app = AppOf(self.server, "default")
+        self.secrets = {
+            TOKEN,
+            json.loads((folder / "data" / "run.json").read_text())["secret"],
+            self.app.keys["moesif"]["application_id"],
+            self.app.keys["batch"]["rest_api_key"],
+            self.app.keys["moloco"]["api_key"],
+        }
+        # Up to here it said hello to a person, keys and all.
+        self.hello = len(self.log.read_text())
+
+    def url(self, port: str) -> str:
+        url: str = {"ingest": self.server.ingest, "console": self.server.console}[port]
+        return url
+
+    def request(self, port: str, fields: bytes, rest: bytes, *, line: bytes | None = None) -> bytes:
+        """A POST that is allowed, with more fields, each with its line end, and what follows the head."""
+        key = self.app.keys["moesif"]["application_id"].encode()
+        own = b"X-Moesif-Application-Id: " + key if port == "ingest" else b"Authorization: Bearer " + TOKEN.encode()
+        line = line or b"POST " + (b"/v1/actions" if port == "ingest" else b"/api/sql") + b" HTTP/1.1"
+        return line + b"\r\nHost: localhost\r\n" + own + b"\r\n" + fields + b"\r\n" + rest
+
+    def said(self, port: str, fields: bytes, rest: bytes, *, line: bytes | None = None) -> Heard:
+        return said(self.url(port), self.request(port, fields, rest, line=line))
+
+    def is_healthy(self) -> bool:
+        for url in (self.server.ingest, self.server.console):
+            if self.server.http.get(f"{url}/health/ready").status_code != 200:
+                return False
+        told = self.app.post("/v1/actions", ACTION, self.app.moesif_headers).status_code
+        return told == 201 and self.server.sql("SELECT 7 AS n") == [{"n": 7}]
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    running = Target(tmp_path_factory.mktemp("attacked"))
+    yield running
+    assert running.server.stop() == 0
+    logged = running.log.read_text()[running.hello :]
+    assert "Traceback" not in logged
+    assert "ERROR" not in logged
+    assert not [secret for secret in running.secrets if secret in logged]
+    assert len(logged) < 10_000  # whatever anybody sends fills no disk
+
+
+@pytest.fixture
+def target(attacked: Target) -> Iterator[Target]:
+    yield attacked
+    assert attacked.is_healthy()
