@@ -186,12 +186,11 @@ async def test_a_body_that_does_not_come_in_time_is_ended(gate: Gate, clock: Clo
 
 async def test_where_places_are_short_the_slowest_body_gives_its_place(gate: Gate, clock: Clock) -> None:
     slowest = Arriving(gate, 10)
-    clock_began = clock.now
-    clock.now += 2
     await settle()
+    clock.now += 2
     slow = Arriving(gate, 10)
     await settle()
-    clock.now = clock_began + 10
+    clock.now += 8
     fresh = Arriving(gate, 10)
     await settle()
     gate.look()
