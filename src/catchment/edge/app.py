@@ -187,7 +187,7 @@ class EdgeApp:
         except Busy as busy:
             if self._busy.take():
                 logger.warning("edge: a call was answered 503: %s", busy)
-            if pause_s := self._gate.pause_s():
+            if pause_s := self._gate.pause_s(request.declared_bytes):
                 await asyncio.sleep(pause_s)
             return _unavailable(request, f"{busy}; try again")
         except LogUnavailable as error:
