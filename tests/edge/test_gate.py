@@ -186,12 +186,11 @@ async def test_a_body_that_does_not_come_in_time_is_ended(gate: Gate, clock: Clo
 
 async def test_where_places_are_short_the_slowest_body_gives_its_place(gate: Gate, clock: Clock) -> None:
     slowest = Arriving(gate, 10)
-    clock_began = clock.now
-    clock.now += 2
     await settle()
+    clock.now += 2
     slow = Arriving(gate, 10)
     await settle()
-    clock.now = clock_began + 10
+    clock.now += 8
     fresh = Arriving(gate, 10)
     await settle()
     gate.look()
@@ -229,3 +228,18 @@ async def test_a_large_body_that_ends_early_is_a_client_that_left(gate: Gate) ->
     await request.send(b"")
     with pytest.raises(Gone):
         await request.task
+
+
+def test_refusals_are_told_at_once_until_they_become_a_flood(gate: Gate, clock: Clock) -> None:
+    assert gate.pause_s(0) == 0
+    pauses = [gate.pause_s(0) for _ in range(5000)]
+    assert pauses == sorted(pauses)
+    assert 0 < pauses[0] < 0.01
+    assert pauses[-1] == 3
+    clock.now += 10
+    assert gate.pause_s(0) == 0
+
+
+def test_a_refusal_of_a_large_body_counts_as_many(gate: Gate) -> None:
+    gate.pause_s(0)
+    assert gate.pause_s(0) < 0.01 < gate.pause_s(16 * MIB) <= 3

@@ -210,7 +210,7 @@ class EdgeApp:
             return dialect.refuse(refused)
         except Busy as busy:
             self._observer.busy(request.sight, busy)
-            if pause_s := self._gate.pause_s():
+            if pause_s := self._gate.pause_s(request.declared_bytes):
                 await asyncio.sleep(pause_s)
             return _unavailable(request, f"{busy}; try again")
         except LogUnavailable as error:

@@ -41,7 +41,7 @@ class Source(Protocol):
 
 async def read_body(source: Source, headers: Headers, bytes_max: int, place: Place) -> bytes:
     """The body as sent, for which `place` then holds the room. Raises `TooLarge`, `Busy` and `TooSlow`."""
-    declared = _declared_bytes(headers)
+    declared = declared_bytes(headers)
     if declared is not None and declared > bytes_max:
         raise TooLarge
     with place:
@@ -61,7 +61,7 @@ async def read_body(source: Source, headers: Headers, bytes_max: int, place: Pla
     return b"".join(parts)
 
 
-def _declared_bytes(headers: Headers) -> int | None:
+def declared_bytes(headers: Headers) -> int | None:
     """What the Content-Length says; None without one. Raises `TooLarge` where it is no number."""
     declared = headers.get("content-length")
     if declared is None:

@@ -23,6 +23,7 @@ SLOW_AFTER_S = 5.0  # a body that has been coming for so long gives way where pl
 NEWCOMERS_SHARE = 0.75  # of the bytes; the rest is for the bodies under way to grow
 REFUSALS_PER_SECOND = 300  # told at once
 PAUSE_S_MAX = 3.0
+REFUSED_BYTES = 64 * 1024
 TOO_MANY_BYTES = "too many bytes of bodies are under way"
 TOO_MANY_BODIES = "too many bodies are under way, and this one came too slowly"
 
@@ -120,10 +121,11 @@ class Gate:
                 raise Busy(TOO_MANY_BYTES)
             least.end(Busy)
 
-    def pause_s(self) -> float:
-        """How long to wait before somebody is told `Busy`."""
-        now = self.clock()
-        self._next_refusal_s = min(max(now, self._next_refusal_s + 1 / REFUSALS_PER_SECOND), now + PAUSE_S_MAX)
+    def pause_s(self, body_bytes: int) -> float:
+        """How long to wait before telling `Busy` to somebody with a body of so many bytes: a large one, of which much
+        may have come for nothing, counts as many."""
+        now, step_s = self.clock(), (1 + body_bytes // REFUSED_BYTES) / REFUSALS_PER_SECOND
+        self._next_refusal_s = min(max(now, self._next_refusal_s + step_s), now + PAUSE_S_MAX)
         return self._next_refusal_s - now
 
     def look(self) -> None:

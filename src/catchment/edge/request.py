@@ -8,6 +8,7 @@ from catchment.edge.body import (
     BadEncoding,
     Source,
     TooLarge,
+    declared_bytes,
     decompress,
     read_body,
 )
@@ -58,6 +59,14 @@ class Request:
         if "content-length" in self.call.headers:
             with suppress(TooLarge, TooSlow, Busy):
                 await read_body(source, self.call.headers, AT_ONCE_BYTES_MAX, place)
+
+    @property
+    def declared_bytes(self) -> int:
+        """What the Content-Length says; 0 without one."""
+        try:
+            return declared_bytes(self.call.headers) or 0
+        except TooLarge:
+            return 0
 
     def release_body(self) -> None:
         """Forgets the body, of which nothing is needed any more."""
