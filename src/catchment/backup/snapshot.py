@@ -96,9 +96,9 @@ def _link_log(data_dir: Path, name: str) -> tuple[dict[str, int], str | None]:
     for writer in (found for found in disk.folders(log) if found.startswith(WRITER_PREFIX)):
         (folder / writer).mkdir(mode=0o700)
         since = positions.get(writer, START).sequence
-        present = [(sequence_of(info.name), info) for info in disk.files(log / writer)]
-        for sequence, info in present:
-            if sequence is not None and (sequence >= since or info is present[-1][1]):
+        for info in disk.files(log / writer):
+            sequence = sequence_of(info.name)
+            if sequence is not None and sequence >= since:
                 with suppress(FileNotFoundError):  # its writer took it back, before it held a group
                     os.link(log / writer / info.name, folder / writer / info.name)
                     segments[f"{_LOG}/{name}/{writer}/{info.name}"] = info.size
