@@ -122,7 +122,8 @@ def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
     with _running_core(settings, data_dir) as core:
         if core is not None:
             found = core.request("GET", "/api/status")
-            return {"running": running(data_dir), "maintenance": told} | found
+            run = {key: value for key, value in (running(data_dir) or {}).items() if key != "secret"}
+            return {"running": run or None, "maintenance": told} | found
     with _opened(settings, data_dir) as (store, log, loader):
         return {"running": None, "maintenance": told} | overview(store, log, loader, data_dir)
 

@@ -247,6 +247,7 @@ def maintenance_command(
 
 def main() -> None:
     """The entry point."""
+    os.umask(0o077)  # what any part of it writes is for the owner alone, the engine's files too
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for stream in (sys.stdout, sys.stderr):

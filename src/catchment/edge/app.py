@@ -146,7 +146,7 @@ class EdgeApp:
             if match.route is None:
                 assert match.fault is not None
                 request.identify()
-                path = dialect.conceal_path(call.path)[:_TOLD_CHARS_MAX]
+                path = self._router.told(call.path)[:_TOLD_CHARS_MAX]
                 raise Refused(match.fault, f"{call.method[:METHOD_CHARS_MAX]} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
@@ -161,7 +161,7 @@ class EdgeApp:
         except (ProtocolError, ProtocolClosed):
             raise
         except Exception:
-            logger.exception("edge: defect while answering %s %s", call.method, dialect.conceal_path(call.path))
+            logger.exception("edge: defect while answering %s %s", call.method, self._router.told(call.path))
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
 
     async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:
@@ -246,9 +246,8 @@ class EdgeApp:
         """Notes the rejection without waiting for it: nothing was promised about it."""
         if self._maintenance.on:
             return  # whoever needs the disk to be left alone gets that
-        record = self._rejections.record(
-            request.dialect, request.call, request.caller, refused, request.body, self._arrive()
-        )
+        call = request.call._replace(path=self._router.told(request.call.path))
+        record = self._rejections.record(request.dialect, call, request.caller, refused, request.body, self._arrive())
         if record is not None:
             self._journal.note(record)
 
