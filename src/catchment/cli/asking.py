@@ -144,7 +144,8 @@ def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
         found = _overview(settings, data_dir)
     except (CoreAway, StoreError) as error:
         found = {"unanswered": str(error), "room": _room(settings, data_dir)}
-    return {"running": running(data_dir) or None, "maintenance": begun._asdict() if begun else None} | found
+    run = {name: value for name, value in (running(data_dir) or {}).items() if name != "secret"}
+    return {"running": run or None, "maintenance": begun._asdict() if begun else None} | found
 
 
 def _overview(settings: Settings, data_dir: Path) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def program() -> App:
 
 def main(app: App) -> None:
     """Runs the command of this process, and ends it."""
+    os.umask(0o077)  # what any part of it writes is for the owner alone, the engine's files too
     logs.configure(Logging())  # of a part of the server, once its settings are known, as they say
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

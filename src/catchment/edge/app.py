@@ -199,7 +199,7 @@ class EdgeApp:
             if match.route is None:
                 assert match.fault is not None
                 request.identify()
-                path = dialect.conceal_path(call.path)[:_TOLD_CHARS_MAX]
+                path = self._router.told(call.path)[:_TOLD_CHARS_MAX]
                 raise Refused(match.fault, f"{call.method[:METHOD_CHARS_MAX]} {path} is not served here")
             return await self._accept(request, match.route, protocol)
         except Refused as refused:
@@ -336,9 +336,8 @@ class EdgeApp:
         """Notes the rejection without waiting for it: nothing was promised about it."""
         if self._maintenance.on or self._room.short:
             return  # whoever needs the disk to be left alone gets that
-        record = self._rejections.record(
-            request.dialect, request.call, request.caller, refused, request.body, self._arrive()
-        )
+        call = request.call._replace(path=self._router.told(request.call.path))
+        record = self._rejections.record(request.dialect, call, request.caller, refused, request.body, self._arrive())
         if record is not None:
             self._observer.kept(request.sight, record)
             self._journal.note(record)

@@ -51,6 +51,12 @@ class Router:
             known = Match(owner, None, found.groupdict(), owner.faults.wrong_method)
         return known or Match(owner, None, {}, owner.faults.not_found)
 
+    def told(self, path: str) -> str:
+        """The path without keys of any vendor: one that was misspelt may not be the dialect's that answers it."""
+        for dialect in self._dialects:
+            path = dialect.conceal_path(path)
+        return path
+
     def _owner(self, path: str, headers: Headers) -> tuple[Dialect, bool]:
         """In whose form to answer, and whether the call is a stray one."""
         for dialect in self._dialects:

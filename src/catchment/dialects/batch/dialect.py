@@ -38,7 +38,7 @@ JSON = [("content-type", "application/json")]
 RETRY_AFTER = ("retry-after", "5")  # the vendor says so in words only (contract 1, 6.47)
 
 User = tuple[str, str, list[Raw]]  # path in the body, custom user id, events
-_KEY_IN_PATH = re.compile(r"^(/+[0-9]+\.[0-9]+/+)[^/]+")
+_KEY_IN_PATH = re.compile(r"(/[0-9]+\.[0-9]+/+)[^/]+")
 _ANY: msgspec.json.Decoder[Raw] = msgspec.json.Decoder(Raw)
 _ENCODER = msgspec.json.Encoder()
 
@@ -117,7 +117,7 @@ class Batch:
             raise Refused(MALFORMED, reason, path="$")
 
     def conceal_path(self, path: str) -> str:
-        """The path without the API key, whether that is a known one or not."""
+        """The path without the API key, whether that is a known one or not, and whatever stands before it."""
         return _KEY_IN_PATH.sub(r"\1{api_key}", path, count=1)
 
     def refuse(self, refused: Refused) -> Answer:
