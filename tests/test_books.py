@@ -19,7 +19,19 @@ FIGURES = {
     "rates": [{"app": "shop", "source": "moesif", "events": 5, "rejections": 6}],
     "lag": {"unread_bytes": 10, "seconds": 0.5},
     "loader": {"failing_for_seconds": None, "unloadable_lines": 0, "last_error": ""},
-    "disk": {"log_bytes": 1, "store_bytes": 2, "free_bytes": 3},
+    "disk": {
+        "log_bytes": 6_000_000,
+        "log_unread_bytes": 1_000_000,
+        "log_loaded_bytes": 2_000_000,
+        "log_aside_bytes": 3_000_000,
+        "log_aside_files": 2,
+        "store_bytes": 900_000_000,
+        "answers_bytes": 0,
+        "other_bytes": 500,
+        "free_bytes": 3,
+        "tables": [{"table": "event_rows", "rows": 1_234_567, "bytes": 800_000_000}],
+    },
+    "retention": {"enforced_at": "2026-11-22 00:00:31"},
     "running": None,
 }
 
@@ -40,6 +52,23 @@ def test_status_tells_by_how_much_the_books_differ_and_since_when(capsys: pytest
     ) in capsys.readouterr().out
 
 
+def test_status_tells_what_takes_the_disk_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:
+    report.print_status(FIGURES | {"rates": []}, [])
+    told = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    at = lines.index("disk 906.0 MB used, 3 B free")
+    assert lines[at + 1 : at + 7] == [
+        "log, not loaded yet 1.0 MB",
+        "log, loaded 2.0 MB",
+        "log, set aside in 2 files 3.0 MB",
+        "store, event_rows 800.0 MB 1,234,567 rows",
+        "store, merged parts and the rest 100.0 MB",
+        "everything else 500 B",
+    ]
+    assert "`catchment log verify` tells where" in lines[at + 7]
+    assert "last removed at 2026-11-22 00:00:31 UTC" in told
+
+
 def test_metrics_have_a_value_for_each_figure() -> None:
     text = Metrics(lambda: FIGURES).text().decode()
     for sample in (
@@ -49,6 +78,9 @@ def test_metrics_have_a_value_for_each_figure() -> None:
         "catchment_backlog_bytes 10.0",
         "catchment_loader_failing 0.0",
         'catchment_disk_bytes{what="free"} 3.0',
+        'catchment_disk_bytes{what="log_aside"} 3e+06',
+        "catchment_log_aside_files 2.0",
+        'catchment_table_rows{table="event_rows"} 1.234567e+06',
     ):
         assert f"\n{sample}\n" in text
     assert text.count("# HELP ") == len(METRICS)

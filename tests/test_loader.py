@@ -28,6 +28,8 @@ class ListLog:
     def backlog(self) -> Backlog:
         return Backlog(0, 0)
 
+    def tidy(self) -> None: ...
+
     def close(self) -> None: ...
 
 

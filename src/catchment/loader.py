@@ -27,6 +27,7 @@ GATHER_S_MAX = 0.5  # ... but no longer than this, or events would not be visibl
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 DRAIN_S_MAX = 20.0
 SINGLE_LINE_TRIES = 3
+TIDY_S = 600.0  # how often the log may forget what it need not keep, where nothing is loaded
 CANARY = b"{}\n"  # a line of no kind: the store takes it and keeps nothing
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Loader:
         self.progress = Progress()
         self._turn = threading.Lock()
         self._inserting = threading.Lock()
+        self._tidied_at = float("-inf")
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -95,6 +97,7 @@ class Loader:
     def _step_or_note(self, stop: threading.Event) -> int:
         """`step`, but whatever goes wrong with the log, or was not thought of, ends one attempt and not the loading."""
         try:
+            self._tidy_now_and_then()
             return self.step(stop)
         except Exception as error:
             logger.exception("loader: an attempt failed; the next one follows")
@@ -116,6 +119,11 @@ class Loader:
         self.progress.batches += 1
         self.progress.bytes += len(batch.lines)
         return max(1, len(batch.lines))
+
+    def _tidy_now_and_then(self) -> None:
+        if time.monotonic() - self._tidied_at >= TIDY_S:
+            self._tidied_at = time.monotonic()
+            self._log.tidy()
 
     def _insert_patiently(self, lines: bytes, stop: threading.Event | None) -> bool:
         delay = RETRY_S_MIN

@@ -5,8 +5,10 @@ Both log through the root logger, to standard error: what `serve` prints for a p
 
 import math
 import os
+import resource
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ from catchment.store.store import StoreError
 from catchment.supervisor import DRAIN_S
 
 CLAIM_WITHIN_S = 20.0
+FILES_MAX = 1 << 20
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
 _POLL_S = 0.1
 _RESPAWN_S = 0.1  # from the start of a worker in place of a dead one until the dead one is let go
@@ -37,6 +40,7 @@ _GRANIAN_LOGGING: dict[str, Any] = {
 def run_edge(data_dir: Path, settings: Settings) -> int:
     """Runs the edge processes until SIGTERM; requests under way are answered first."""
     wiring.exit_with_parent()
+    _allow_many_files()
     ingest = settings.ingest
     Granian(
         "catchment",
@@ -64,6 +68,7 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
 def run_core(data_dir: Path, settings: Settings) -> int:
     """Runs the core until SIGTERM; what the log holds by then is loaded first."""
     wiring.exit_with_parent()
+    _allow_many_files()
     _claim(data_dir)
     os.nice(CORE_NICENESS)
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
@@ -88,6 +93,16 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _allow_many_files() -> None:
+    """As many as the system lets this process have: many connections, and while parts are merged, the columns of all
+    of them, are more than the 1024 that most systems begin with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _claim(data_dir: Path) -> None:

@@ -73,3 +73,12 @@ def test_a_migration_that_was_cut_off_can_begin_again() -> None:
         "CREATE TABLE IF NOT EXISTS a.b\n(x Int8)\nENGINE = Null",
         "CREATE VIEW IF NOT EXISTS a.c AS SELECT ';' AS x",
     ]
+
+
+def test_properties_of_very_many_keys_are_written_to_few_files(engine: ClickHouseStore) -> None:
+    engine._command("TRUNCATE TABLE catchment.event_rows")
+    in_array = {"a": [{f"key_{number}": number} for number in range(20_000)]}
+    engine.insert(lines(event("array", properties=in_array)))
+    assert engine.query("SELECT count() AS n FROM event_rows").rows == [{"n": 1}]
+    [folder] = {path.parent for path in engine._path.rglob("primary.*") if path.parent.name.startswith("2025_")}
+    assert len(list(folder.iterdir())) < 20

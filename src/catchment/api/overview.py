@@ -1,11 +1,10 @@
 """What `catchment status` tells: what came in, how far behind the store is, what it costs on disk."""
 
-import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from catchment.api.disk import disk_use
 from catchment.loader import Loader
 from catchment.log.log import LogReader
 from catchment.store import queries
@@ -15,7 +14,8 @@ BOOKS_HOURS = 24
 
 
 def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> dict[str, Any]:
-    """The books, rates per application and source, lag, disk in bytes, and whether loading works."""
+    """The books, rates per application and source, lag, disk in bytes, whether loading works, and when what is too old
+    was removed."""
     backlog, progress = log.backlog(), loader.progress
     now = time.time()
     return {
@@ -32,7 +32,8 @@ def overview(store: Store, log: LogReader, loader: Loader, data_dir: Path) -> di
             "failing_for_seconds": round(now - progress.failing_since, 1) if progress.failing_since else None,
             "last_error": progress.last_error,
         },
-        "disk": disk_use(data_dir, log_bytes=backlog.held_bytes),
+        "disk": disk_use(data_dir, backlog, store),
+        "retention": store.query(queries.text("removal")).rows[0],
     }
 
 
@@ -43,19 +44,3 @@ def books(store: Store, loader: Loader) -> dict[str, Any]:
         rows = store.query(queries.text("books"), {"hours": BOOKS_HOURS}).rows
     sums = ("received", "stored", "duplicate", "rejected", "late", "difference")
     return {"hours": BOOKS_HOURS} | {name: sum(row[name] for row in rows) for name in sums} | {"rows": rows}
-
-
-def disk_use(data_dir: Path, *, log_bytes: int) -> dict[str, int]:
-    """Bytes of the log, of everything else in the data dir (the store), and free on that disk."""
-    total = 0
-    for folder, _, files in os.walk(data_dir):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except FileNotFoundError:
-                continue  # merged away meanwhile
-    return {
-        "log_bytes": log_bytes,
-        "store_bytes": max(0, total - log_bytes),
-        "free_bytes": shutil.disk_usage(data_dir).free,
-    }
