@@ -37,7 +37,7 @@ AIM_S = 2.0
 
 def write_log(data_dir: Path, gigabytes: float) -> int:
     """Segments as an edge process leaves them; their bytes."""
-    folder = Folder(LocalDisk(), data_dir / "log", Log().segment_bytes_max)
+    folder = Folder(LocalDisk(), data_dir / "log", Log())
     written = 0
     while written < gigabytes * 1e9:
         lines = encode_lines([record(written + number) for number in range(500)])

@@ -21,7 +21,28 @@ FIGURES = {
     "rates": [{"app": "shop", "source": "moesif", "events": 5, "rejections": 6}],
     "lag": {"unread_bytes": 10, "seconds": 0.5},
     "loader": {"failing_for_seconds": None, "unloadable_lines": 0, "last_error": ""},
-    "disk": {"log_bytes": 1, "store_bytes": 2, "free_bytes": 3},
+    "disk": {
+        "log_bytes": 6_000_000,
+        "log_unread_bytes": 1_000_000,
+        "log_loaded_bytes": 2_000_000,
+        "log_aside_bytes": 3_000_000,
+        "log_aside_files": 2,
+        "store_bytes": 900_000_000,
+        "answers_bytes": 0,
+        "other_bytes": 500,
+        "free_bytes": 3,
+        "tables": [{"table": "event_rows", "rows": 1_234_567, "bytes": 800_000_000}],
+    },
+    "room": {
+        "unread_bytes": 10,
+        "unread_bytes_max": 100,
+        "free_bytes": 1000,
+        "free_bytes_min": 10,
+        "short": "",
+        "bytes_per_second": None,
+        "seconds_left": None,
+    },
+    "retention": {"enforced_at": "2026-11-22 00:00:31"},
     "running": None,
 }
 PULSE = {
@@ -32,6 +53,7 @@ PULSE = {
     "log_bytes": 1,
     "unsynced_bytes_max": 4,
     "free_bytes": 3,
+    "room": {"seconds_left": 7},
     "maintenance": False,
 }
 
@@ -52,17 +74,38 @@ def test_status_tells_by_how_much_the_books_differ_and_since_when(capsys: pytest
     ) in capsys.readouterr().out
 
 
+def test_status_tells_what_takes_the_disk_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:
+    report.print_status(FIGURES | {"rates": []}, [])
+    told = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    at = lines.index("disk 906.0 MB used, 3 B free")
+    assert lines[at + 1 : at + 7] == [
+        "log, not loaded yet 1.0 MB",
+        "log, loaded 2.0 MB",
+        "log, set aside in 2 files 3.0 MB",
+        "store, event_rows 800.0 MB 1,234,567 rows",
+        "store, merged parts and the rest 100.0 MB",
+        "everything else 500 B",
+    ]
+    assert "`catchment log verify` tells where" in lines[at + 7]
+    assert "last removed at 2026-11-22 00:00:31 UTC" in told
+
+
 def test_metrics_have_a_value_for_each_figure() -> None:
     text = Metrics(lambda: FIGURES, lambda: PULSE).text().decode()
     for sample in (
         'catchment_ledger_difference{app="shop",source="moesif"} 0.0',
         'catchment_ledger_records{app="shop",outcome="duplicate",source="moesif"} 30.0',
         'catchment_store_events{app="shop",source="moesif"} 5.0',
-        "catchment_store_bytes 2.0",
+        "catchment_store_bytes 9e+08",
         "catchment_backlog_bytes 10.0",
         "catchment_lag_events 2.0",
         "catchment_loader_failing 0.0",
         "catchment_disk_free_bytes 3.0",
+        "catchment_room_seconds 7.0",
+        'catchment_disk_bytes{what="log_aside"} 3e+06',
+        "catchment_log_aside_files 2.0",
+        'catchment_table_rows{table="event_rows"} 1.234567e+06',
     ):
         assert f"\n{sample}\n" in text
     assert text.count("# HELP ") == len(METRICS) + len(FRESH)
@@ -87,7 +130,7 @@ def test_metrics_that_took_long_are_kept_for_ten_times_as_long_and_the_others_ar
         text = metrics.text().decode()
         assert asked == times
         assert f"catchment_backlog_bytes {1000.0 + looked}\n" in text
-        assert "catchment_store_bytes 2.0\n" in text
+        assert "catchment_store_bytes 9e+08\n" in text
     assert looked == 3
 
 

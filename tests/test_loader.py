@@ -31,6 +31,8 @@ class ListLog:
     def unread_records(self) -> int:
         return sum(lines.count(b"\n") for lines in self.waiting)
 
+    def tidy(self) -> None: ...
+
     def close(self) -> None: ...
 
 

@@ -22,6 +22,7 @@ from catchment.log.disk import LocalDisk
 from catchment.log.folder import Folder
 from catchment.parts import DRAIN_S
 from catchment.record import EventRecord, encode_lines
+from catchment.settings import Log
 from tests.conftest import AppOf, Server, catchment, until, write_apps
 from tests.test_serve import SlowClient, Terminal, alive, terminal
 
@@ -46,7 +47,7 @@ def test_what_is_on_the_way_to_the_first_answer_imports_nothing_of_the_core(prog
 def backlog(tmp_path: Path) -> Path:
     """A data dir whose log holds much that was never loaded."""
     write_apps(tmp_path, ["default"])
-    folder = Folder(LocalDisk(), tmp_path / "log", SEGMENT_BYTES)
+    folder = Folder(LocalDisk(), tmp_path / "log", Log(segment_bytes_max=SEGMENT_BYTES))
     written = 0
     while written < BACKLOG_BYTES:
         lines = encode_lines([_record(written + number) for number in range(100)])

@@ -18,7 +18,7 @@ from catchment import edge_wiring
 from catchment.certificate import follow
 from catchment.edge_group import EdgeGroup
 from catchment.holding import refuse_beside_server
-from catchment.parts import DRAIN_S, exit_with_parent
+from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent
 from catchment.settings import Ingest, Settings
 
 HTTP2_WINDOW_BYTES = 256 * 1024
@@ -35,6 +35,7 @@ _GRANIAN_LOGGING: dict[str, Any] = {
 def run_edge(data_dir: Path, settings: Settings) -> int:
     """Runs the edge processes until SIGTERM; requests under way are answered first."""
     exit_with_parent()
+    allow_many_files()
     refuse_beside_server(data_dir)
     ingest = settings.ingest
     kept = Path(ingest.tls_cert) if ingest.tls_cert else None

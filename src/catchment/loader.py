@@ -30,6 +30,7 @@ GATHER_S_MAX = 0.5  # ... but no longer than this, or events would not be visibl
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 DRAIN_S_MAX = 20.0
 SINGLE_LINE_TRIES = 3
+TIDY_S = 600.0  # how often the log may forget what it need not keep, where nothing is loaded
 CANARY = b"{}\n"  # a line of no kind: the store takes it and keeps nothing
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Loader:
         self.progress = Progress()
         self._turn = threading.Lock()
         self._inserting = threading.Lock()
+        self._tidied_at = float("-inf")
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -119,6 +121,7 @@ class Loader:
         """`step`, but whatever goes wrong with the log, or was not thought of, ends one attempt and not the loading."""
         try:
             self._look_after()
+            self._tidy_now_and_then()
             return self.step(stop)
         except Exception as error:
             logger.exception("loader: an attempt failed; the next one follows")
@@ -141,6 +144,11 @@ class Loader:
         self.progress.records += batch.lines.count(b"\n")
         self.progress.bytes += len(batch.lines)
         return max(1, len(batch.lines))
+
+    def _tidy_now_and_then(self) -> None:
+        if time.monotonic() - self._tidied_at >= TIDY_S:
+            self._tidied_at = time.monotonic()
+            self._log.tidy()
 
     def _insert_patiently(self, lines: bytes, stop: threading.Event | None) -> bool:
         delay = RETRY_S_MIN

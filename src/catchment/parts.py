@@ -4,14 +4,17 @@ Both kinds of parts import this when they start, and the edge must be quick: not
 """
 
 import os
+import resource
 import signal
 import threading
+from contextlib import suppress
 
 PARENT_PID = "CATCHMENT_PARENT_PID"
 RUN_HASH = "CATCHMENT_RUN_HASH"  # of the secret of this run, for the core
 DRAIN_S = 20  # for the requests under way when the edge is to stop
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
 _PARENT_CHECK_S = 0.5
+_FILES_MAX = 1 << 20
 
 
 def exit_with_parent(parent: int | None = None) -> None:
@@ -34,3 +37,13 @@ def exit_with_parent(parent: int | None = None) -> None:
 def let_the_edge_go_first(core: int = 0) -> None:
     """Lowers the priority of the core, process `core` or this one: while both start, the edge must not wait for it."""
     os.setpriority(os.PRIO_PROCESS, core, max(CORE_NICENESS, os.getpriority(os.PRIO_PROCESS, core)))
+
+
+def allow_many_files() -> None:
+    """As many as the system lets this process have: many connections, and while parts are merged, the columns of all
+    of them, are more than the 1024 that most systems begin with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

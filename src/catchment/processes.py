@@ -16,7 +16,7 @@ from catchment import wiring
 from catchment.api.shield import StrictProtocol
 from catchment.certificate import follow, serving_context
 from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
-from catchment.parts import DRAIN_S, exit_with_parent, let_the_edge_go_first
+from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.store.store import StoreError
 from catchment.supervisor import CannotServe
@@ -28,6 +28,7 @@ _POLL_S = 0.1
 def run_core(data_dir: Path, settings: Settings) -> int:
     """Runs the core until SIGTERM; what the log holds by then is loaded first."""
     exit_with_parent()
+    allow_many_files()
     refuse_beside_server(data_dir)
     _claim(data_dir)
     let_the_edge_go_first()

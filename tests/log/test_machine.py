@@ -12,6 +12,7 @@ import errno
 import os
 from asyncio import Future
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -221,6 +222,11 @@ class LogMachine(RuleBasedStateMachine):
         self.committed_positions |= batch.position
 
     @rule()
+    def tidy(self) -> None:
+        if self.reader:
+            self.run(self.reader.tidy, self._lose_reader)
+
+    @rule()
     def kill_reader(self) -> None:
         self._lose_reader()
 
@@ -244,6 +250,13 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def wait(self) -> None:
         self.now += 1
+
+    @rule()
+    def wait_for_a_day(self) -> None:
+        """In which nothing arrives."""
+        self.now += 24 * 3600
+        for slot, writer in list(self.writers.items()):
+            self.run(writer.log._folder.end_old_segment, partial(self._lose_writer, slot))
 
     @rule(steps=st.integers(1, 12), power=st.booleans())
     def die_soon(self, steps: int, power: bool) -> None:
@@ -344,6 +357,14 @@ class LogMachine(RuleBasedStateMachine):
         assert not lost, f"acknowledged and lost: {lost}"
         self.only_what_is_loaded_was_removed()
         assert len(self._segments()) == len(self.disk.folders(ROOT)), "segments that are loaded stay for ever"
+        for writer in self.writers.values():
+            self._close(writer)
+        while self._read(5000):
+            self._commit()
+        assert self.reader is not None
+        self.reader.tidy()
+        assert not self._segments(), "what nobody writes to any more stays for ever"
+        assert self.reader.backlog().unread_bytes == 0
 
 
 def lines_of(segment: bytes) -> list[bytes]:

@@ -58,7 +58,8 @@ class TestRoom:
         assert room_of(disk, tmp_path) == Room(whole, whole, disk.free)
         reader = SegmentReader(disk, tmp_path, LIMITS)
         reader.commit(read(reader, 1))
-        assert room_of(disk, tmp_path)[:2] == reader.backlog()
+        found, backlog = room_of(disk, tmp_path), reader.backlog()
+        assert found[:2] == (backlog.unread_bytes, backlog.held_bytes)
         assert 0 < room_of(disk, tmp_path).unread_bytes < whole
         while (batch := reader.read(MIB)) is not None:
             reader.commit(batch)

@@ -211,3 +211,12 @@ def test_a_migration_that_was_cut_off_can_begin_again() -> None:
 )
 def test_a_fault_of_the_machine_is_told_from_one_of_the_lines(message: str, down: bool) -> None:
     assert is_passing(Exception(message)) is down
+
+
+def test_properties_of_very_many_keys_are_written_to_few_files(engine: ClickHouseStore) -> None:
+    engine._command("TRUNCATE TABLE catchment.event_rows")
+    in_array = {"a": [{f"key_{number}": number} for number in range(20_000)]}
+    engine.insert(lines(event("array", properties=in_array)))
+    assert engine.query("SELECT count() AS n FROM event_rows").rows == [{"n": 1}]
+    [folder] = {path.parent for path in engine._path.rglob("primary.*") if path.parent.name.startswith("2025_")}
+    assert len(list(folder.iterdir())) < 20

@@ -45,6 +45,7 @@ def _by_app(rows: list[dict[str, Any]], column: str) -> list[_Sample]:
 
 
 _APP = ["app", "source"]
+DISK_PARTS = ("log_unread", "log_loaded", "log_aside", "store", "answers", "other")
 METRICS = (
     Metric(
         "catchment_ledger_difference",
@@ -71,9 +72,33 @@ METRICS = (
     ),
     Metric(
         "catchment_store_bytes",
-        "Bytes on disk of all that is in the data dir but the log",
+        "Bytes on disk of the store",
         [],
         lambda found: [([], found["disk"]["store_bytes"])],
+    ),
+    Metric(
+        "catchment_disk_bytes",
+        "Bytes on disk of the parts of the data dir",
+        ["what"],
+        lambda found: [([what], found["disk"][f"{what}_bytes"]) for what in DISK_PARTS],
+    ),
+    Metric(
+        "catchment_log_aside_files",
+        "Files of the log that could not be read, and are kept for somebody to look at",
+        [],
+        lambda found: [([], found["disk"]["log_aside_files"])],
+    ),
+    Metric(
+        "catchment_table_bytes",
+        "Bytes of each table of the store",
+        ["table"],
+        lambda found: [([row["table"]], row["bytes"]) for row in found["disk"]["tables"]],
+    ),
+    Metric(
+        "catchment_table_rows",
+        "Rows of each table of the store, copies that are not merged yet among them",
+        ["table"],
+        lambda found: [([row["table"]], row["rows"]) for row in found["disk"]["tables"]],
     ),
 )
 FRESH = (

@@ -3,15 +3,15 @@
 And its pulse, which is what can be told without asking the store.
 """
 
-import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from catchment import maintenance
+from catchment.api.disk import disk_use
 from catchment.loader import Loader
-from catchment.log.log import LogReader
+from catchment.log.log import Backlog, LogReader
 from catchment.log.room import Growth, Room, seconds_left, shortage
 from catchment.settings import Log, Settings
 from catchment.store import queries
@@ -23,11 +23,11 @@ BOOKS_HOURS = 24
 def overview(
     store: Store, log: LogReader, loader: Loader, data_dir: Path, settings: Log, growth: Growth
 ) -> dict[str, Any]:
-    """The books, rates per application and source, lag, disk in bytes, how much room is left for how long, and whether
-    loading works."""
+    """The books, rates per application and source, lag, disk in bytes, when what is too old was removed, how much room
+    is left for how long, and whether loading works."""
     backlog, progress = log.backlog(), loader.progress
     now = time.time()
-    room = Room(*backlog, shutil.disk_usage(data_dir).free)
+    room = _room(backlog, shutil.disk_usage(data_dir).free)
     return {
         "books": books(store, loader),
         "rates": store.query(queries.text("rates")).rows,
@@ -42,7 +42,8 @@ def overview(
             "failing_for_seconds": round(now - progress.failing_since, 1) if progress.failing_since else None,
             "last_error": progress.last_error,
         },
-        "disk": disk_use(data_dir, log_bytes=backlog.held_bytes),
+        "disk": disk_use(data_dir, backlog, store),
+        "retention": store.query(queries.text("removal")).rows[0],
         "room": room_left(room, settings, growth),
     }
 
@@ -76,7 +77,7 @@ def pulse(log: LogReader, loader: Loader, settings: Settings, data_dir: Path, gr
         "log_bytes": backlog.held_bytes,
         "unsynced_bytes_max": settings.log.unsynced_bytes_max,
         "free_bytes": free_bytes,
-        "room": room_left(Room(*backlog, free_bytes), settings.log, growth),
+        "room": room_left(_room(backlog, free_bytes), settings.log, growth),
         "maintenance": maintenance.state(data_dir) is not None,
     }
 
@@ -90,17 +91,5 @@ def books(store: Store, loader: Loader) -> dict[str, Any]:
     return {"hours": BOOKS_HOURS} | {name: sum(row[name] for row in rows) for name in sums} | {"rows": rows}
 
 
-def disk_use(data_dir: Path, *, log_bytes: int) -> dict[str, int]:
-    """Bytes of the log, of everything else in the data dir (the store), and free on that disk."""
-    total = 0
-    for folder, _, files in os.walk(data_dir):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except FileNotFoundError:
-                continue  # merged away meanwhile
-    return {
-        "log_bytes": log_bytes,
-        "store_bytes": max(0, total - log_bytes),
-        "free_bytes": shutil.disk_usage(data_dir).free,
-    }
+def _room(backlog: Backlog, free_bytes: int) -> Room:
+    return Room(backlog.unread_bytes, backlog.held_bytes, free_bytes)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catchment.cli import keys
+from catchment.cli.disk import print_disk, size_text
 from catchment.maintenance import Maintenance
 from catchment.settings import Settings
 from catchment.store.store import Rows
@@ -201,14 +202,17 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
         return
     lag, disk, loader = found["lag"], found["disk"], found["loader"]
     behind = (
-        "nothing waits" if not lag["unread_bytes"] else f"{_size(lag['unread_bytes'])} wait, {lag['seconds']} s behind"
+        "nothing waits"
+        if not lag["unread_bytes"]
+        else f"{size_text(lag['unread_bytes'])} wait, {lag['seconds']} s behind"
     )
     console.print(f"lag      {behind}")
     if loader["failing_for_seconds"] is not None:
         console.print(f"store    fails for {loader['failing_for_seconds']} s: {loader['last_error']}", style="red")
     _print_books(found["books"])
-    sizes = [f"{part} {_size(disk[f'{part}_bytes'])}" for part in ("log", "store", "free")]
-    console.print(f"disk     {', '.join(sizes)}")
+    if found["retention"]["enforced_at"]:
+        console.print(f"age      what is too old was last removed at {found['retention']['enforced_at']} UTC")
+    print_disk(console, disk)
     _print_room(found["room"])
     console.print()
     table = Table("app", "source", header_style="bold")
@@ -224,13 +228,13 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
 
 def _print_room(room: dict[str, Any]) -> None:
     """One line, red where nothing is accepted or soon nothing will be."""
-    waits, free = _size(room["unread_bytes"]), _size(room["free_bytes"])
-    line = f"room     {waits} of {_size(room['unread_bytes_max'])} wait in the log, {free} are free"
+    waits, free = size_text(room["unread_bytes"]), size_text(room["free_bytes"])
+    line = f"room     {waits} of {size_text(room['unread_bytes_max'])} wait in the log, {free} are free"
     left = room["seconds_left"]
     if room["short"]:
         line += f"; {room['short']}: nothing is accepted"
     elif left is not None:
-        line += f"; {_duration(left)} left at {_size(room['bytes_per_second'])} a second, then 503"
+        line += f"; {_duration(left)} left at {size_text(room['bytes_per_second'])} a second, then 503"
     console.print(line, style="red" if room["short"] or (left is not None and left < SOON_S) else None)
 
 
@@ -279,12 +283,3 @@ def _text(value: str) -> Text:
 def one_line(value: str) -> str:
     """A stranger's text on one line, its control characters shown."""
     return value.translate(_LINE_CONTROLS)
-
-
-def _size(size: int) -> str:
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

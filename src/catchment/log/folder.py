@@ -8,8 +8,9 @@ more is ever written to it or synced, and the next group goes to a fresh segment
 """
 
 import logging
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from catchment.errors import LogUnavailable
 from catchment.log.disk import Disk
 from catchment.log.position import START, DamagedPositions, load_positions
 from catchment.log.segment import WRITER_PREFIX, Seal, commit_line, group, header, seal, segment_name, sequence_of
+from catchment.settings import Log
 
 LOCK_NAME = "lock"
 WRITERS_MAX = 1024
@@ -27,9 +29,10 @@ logger = logging.getLogger(__name__)
 class Folder:
     """The first folder `edge-N` that no living process holds, until `close`."""
 
-    def __init__(self, disk: Disk, root: Path, segment_bytes_max: int) -> None:
+    def __init__(self, disk: Disk, root: Path, settings: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._disk = disk
-        self._segment_bytes_max = segment_bytes_max
+        self._settings = settings
+        self._clock = clock
         self._path, self._lock = _claim(disk, root)
         self._segment: _Segment | None = None
         try:
@@ -47,14 +50,21 @@ class Folder:
         """Returns once the lines of all are durable, as one group. Raises `OSError` if that failed: they may be there
         or not, but never a part of them."""
         data = group(*appends)
-        if self._segment is not None and self._segment.size + len(data) > self._segment_bytes_max:
+        self.end_old_segment()
+        if self._segment is not None and self._segment.size + len(data) > self._settings.segment_bytes_max:
             self._end_segment()
         if self._segment is None:
             sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
-            self._segment = _Segment(self._disk, self._path, sequence)
+            self._segment = _Segment(self._disk, self._path, sequence, self._clock())
         segment, self._segment = self._segment, None  # abandoned, unless this goes well
         segment.add(data)
         self._segment = segment
+
+    def end_old_segment(self) -> None:
+        """Seals the segment if it is as old as one may become, so that it can be removed though little arrives."""
+        segment = self._segment
+        if segment is not None and self._clock() - segment.began_at >= self._settings.segment_hours_max * 3600:
+            self._end_segment()
 
     def close(self) -> None:
         """Seals the segment and lets go of the folder."""
@@ -70,7 +80,8 @@ class Folder:
 class _Segment:
     """The segment being written. An error of `add` ends its use."""
 
-    def __init__(self, disk: Disk, folder: Path, sequence: int) -> None:
+    def __init__(self, disk: Disk, folder: Path, sequence: int, began_at: float) -> None:
+        self.began_at = began_at
         self._path = folder / segment_name(sequence)
         self._file = disk.create(self._path)
         self._crc32 = 0

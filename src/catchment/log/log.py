@@ -35,10 +35,19 @@ class Batch(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """What the reader has not committed yet, and what the log holds on disk, in bytes."""
+    """What the log holds on disk, in bytes: what the reader has not committed yet, what it has, and what was set aside
+    because it could not be read, which is so many files. What nobody was promised, like a group that is being written,
+    is not behind."""
 
     unread_bytes: int
-    held_bytes: int
+    loaded_bytes: int = 0
+    aside_bytes: int = 0
+    aside_files: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """All of it."""
+        return self.unread_bytes + self.loaded_bytes + self.aside_bytes
 
 
 class LogReader(Protocol):
@@ -53,7 +62,11 @@ class LogReader(Protocol):
         ...
 
     def backlog(self) -> Backlog:
-        """How far behind the reader is."""
+        """How far behind the reader is; from any thread."""
+        ...
+
+    def tidy(self) -> None:
+        """Lets the log forget what it need not keep, also where nothing is committed any more; for now and then."""
         ...
 
     def unread_records(self) -> int:

@@ -3,8 +3,8 @@
 A segment is final once its writer has a newer one. What stands behind the last sound group of a final segment is then
 a torn group, which was never acknowledged: it is cut off and kept in a file of its own. Bytes between sound groups are
 damage: they are stepped over, but loudly, and their segment is kept for ever beside a note. Nothing that could not be
-read is deleted, and nothing that cannot be read holds up what can. The newest segment of a folder always stays, so
-that sequences never start over.
+read is deleted, and nothing that cannot be read holds up what can. The newest segment of a folder stays as long as
+somebody may write to it, and the position names it afterwards, so that sequences never start over.
 """
 
 import errno
@@ -15,10 +15,13 @@ from pathlib import Path
 
 from catchment.log.census import records_behind
 from catchment.log.disk import Disk, FileInfo
+from catchment.log.folder import LOCK_NAME
 from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
-from catchment.log.room import RESUME_FREE_SHARE, backlog_behind
+from catchment.log.room import RESUME_FREE_SHARE
 from catchment.log.segment import (
+    SEAL_BYTES_MAX,
+    SEAL_START,
     VERSION,
     WRITER_PREFIX,
     Scan,
@@ -34,6 +37,7 @@ from catchment.settings import Log
 
 DAMAGE_ENDING = ".damaged"  # a note beside a segment, which is kept
 TORN_ENDING = ".torn"  # the bytes of a torn group
+NEWEST_HOURS = 1.0  # how old a newest segment is before it is looked at whether anybody will write to it
 PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again before its unreadable blocks are given up
 ROOM_LOOK_S = 1.0
 BLOCK_BYTES = 4096
@@ -63,6 +67,8 @@ class SegmentReader:
         self._room_again_at = 0.0
         self._failing: dict[Path, float] = {}  # since when a segment cannot be read
         self._readable: set[Path] = set()  # segments whose format is known
+        self._unsound: dict[str, tuple[int, int, int]] = {}  # newest segment, and where no group is in it up to its end
+        self._done_since: dict[Path, float] = {}  # since when a segment is known to be behind the position
 
     def read(self, bytes_max: int) -> Batch | None:
         """See `LogReader.read`."""
@@ -94,9 +100,7 @@ class SegmentReader:
 
     def commit(self, batch: Batch) -> None:
         """See `LogReader.commit`."""
-        for path, content in list(self._unwritten.items()):
-            self._disk.replace(path, content)
-            del self._unwritten[path]
+        self._write_notes()
         merged = self._committed | batch.position
         save_positions(self._disk, self._root, merged)
         self._committed = merged
@@ -106,7 +110,26 @@ class SegmentReader:
 
     def backlog(self) -> Backlog:
         """See `LogReader.backlog`."""
-        return backlog_behind(self._disk, self._root, self._committed)
+        unread, loaded = 0, 0
+        positions = [info.size for info in self._disk.files(self._root) if info.name.endswith(DAMAGE_ENDING)]
+        aside, files = sum(positions), len(positions)
+        for writer in self._writers():
+            position = self._committed.get(writer, START)
+            infos = self._disk.files(self._root / writer)
+            damaged = _damaged_segments(infos)
+            for info in infos:
+                sequence = sequence_of(info.name)
+                if sequence is None:
+                    is_aside = info.name.endswith((DAMAGE_ENDING, TORN_ENDING))
+                    aside, files = aside + is_aside * info.size, files + is_aside
+                    continue
+                waiting = self._waiting_bytes(writer, sequence, info.size, position)
+                unread += waiting
+                if info.name in damaged:
+                    aside, files = aside + info.size - waiting, files + 1
+                else:
+                    loaded += info.size - waiting
+        return Backlog(unread, loaded, aside, files)
 
     def unread_records(self) -> int:
         """See `LogReader.unread_records`."""
@@ -115,12 +138,36 @@ class SegmentReader:
             position = self._committed.get(writer, START)
             for sequence, info in self._segments(writer):
                 offset = position.offset if sequence == position.sequence else 0
-                if sequence >= position.sequence and info.size > offset:
-                    unread.append((self._root / writer / info.name, offset, info.size))
+                if waiting := self._waiting_bytes(writer, sequence, info.size, position):
+                    unread.append((self._root / writer / info.name, offset, offset + waiting))
         return records_behind(self._disk, unread)
+
+    def _waiting_bytes(self, writer: str, sequence: int, size: int, position: Position) -> int:
+        """How much of a segment is behind the position, but for a tail that was looked at and has no whole group."""
+        newest, tail, end = self._unsound.get(writer, (0, 0, 0))
+        if (newest, end) == (sequence, size):
+            size = tail
+        begin = position.offset if sequence == position.sequence else 0
+        return max(0, size - begin) if sequence >= position.sequence else 0
+
+    def tidy(self) -> None:
+        """See `LogReader.tidy`."""
+        hours = 0.0 if self._is_short_of_room() else self._settings.keep_loaded_hours
+        for writer in self._writers():
+            position = self._committed.get(writer, START)
+            self._forget(writer, position, hours)
+            try:
+                self._forget_newest(writer, position)
+            except OSError as error:
+                logger.warning("log: the newest segment of %s was not removed: %s", self._root / writer, error)
 
     def close(self) -> None:
         """Nothing is held between calls."""
+
+    def _write_notes(self) -> None:
+        for path, content in list(self._unwritten.items()):
+            self._disk.replace(path, content)
+            del self._unwritten[path]
 
     def _load_positions(self) -> dict[str, Position]:
         try:
@@ -147,6 +194,7 @@ class SegmentReader:
         cannot prove.
         """
         groups: list[bytes] = []
+        self._unsound.pop(writer, None)
         present = [sequence for sequence, _ in self._segments(writer)]
         if present and present[-1] < start.sequence:
             logger.error(
@@ -171,6 +219,8 @@ class SegmentReader:
                 if not found.end:
                     if data and sequence != present[-1]:
                         self._cut_off(path, offset, data)
+                    elif data:
+                        self._unsound[writer] = sequence, offset, offset + len(data)
                     break
                 lines = [data[begin:end] for begin, end in found.groups]
                 groups += filter(holds_records, lines)
@@ -287,12 +337,59 @@ class SegmentReader:
         """Removes segments that are behind the position, unless they are damaged or to be kept for some hours."""
         folder = self._root / writer
         try:
-            notes = [info.name for info in self._disk.files(folder) if info.name.endswith(DAMAGE_ENDING)]
-            damaged = {".".join(name.split(".")[:2]) for name in notes}
+            damaged = _damaged_segments(self._disk.files(folder))
             for sequence, info in self._segments(writer)[:-1]:
-                young = hours > 0 and info.changed_at > time.time() - hours * 3600
-                if sequence < position.sequence and not young and info.name not in damaged:
-                    self._disk.remove(folder / info.name)
-                    self._readable.discard(folder / info.name)
+                done = sequence < position.sequence and info.name not in damaged
+                if done and self._is_older(folder / info.name, info, hours):
+                    self._remove(folder / info.name)
         except OSError as error:
             logger.warning("log: segments of %s that are loaded were not removed: %s", folder, error)
+
+    def _forget_newest(self, writer: str, position: Position) -> None:
+        """Removes the newest segment where nobody will write to it any more: its writer sealed it, or has gone."""
+        folder = self._root / writer
+        segments = self._segments(writer)
+        if not segments or segments[-1][0] != position.sequence:
+            return  # the position goes on counting for what is removed, and for nothing else
+        path, info = folder / segments[-1][1].name, segments[-1][1]
+        if not self._is_older(path, info, max(NEWEST_HOURS, self._settings.keep_loaded_hours)):
+            return
+        lock = self._disk.try_lock(folder / LOCK_NAME)
+        try:
+            if lock is None and not (position.offset == info.size and self._ends_with_seal(path, info.size)):
+                return
+            segments = self._segments(writer)  # as they are now, for a writer may have come and gone
+            if not segments or segments[-1] != (position.sequence, info):
+                return
+            data, found = self._scan(path, position.offset, _LEAST_READ_BYTES)
+            if found.end:
+                return  # there is something to read first
+            if data:
+                self._cut_off(path, position.offset, data)
+                self._write_notes()
+            if info.name not in _damaged_segments(self._disk.files(folder)):
+                self._remove(path)
+        finally:
+            if lock is not None:
+                self._disk.unlock(lock)
+
+    def _ends_with_seal(self, path: Path, size: int) -> bool:
+        tail = self._disk.read(path, max(0, size - SEAL_BYTES_MAX), SEAL_BYTES_MAX)
+        tail = tail[max(0, tail.rfind(SEAL_START)) :]
+        return [seal_of(tail[begin:end]) is not None for begin, end in scan(tail).groups] == [True]
+
+    def _is_older(self, path: Path, info: FileInfo, hours: float) -> bool:
+        """Whether a segment was changed so long ago. Where the wall clock was set back it cannot tell, so the time
+        since the segment was found to be done with counts as well."""
+        since = self._done_since.setdefault(path, self._clock())
+        return not hours or info.changed_at <= time.time() - hours * 3600 or self._clock() - since >= hours * 3600
+
+    def _remove(self, path: Path) -> None:
+        self._disk.remove(path)
+        self._done_since.pop(path, None)
+        self._readable.discard(path)
+
+
+def _damaged_segments(infos: list[FileInfo]) -> set[str]:
+    """Names of the segments that have a note beside them."""
+    return {".".join(info.name.split(".")[:2]) for info in infos if info.name.endswith(DAMAGE_ENDING)}

@@ -42,7 +42,8 @@ def room_of(disk: Disk, root: Path) -> Room:
         positions = load_positions(disk, root)
     except DamagedPositions:
         positions = {}  # as the reader will take it
-    return Room(*backlog_behind(disk, root, positions), disk.free_bytes(root))
+    backlog = backlog_behind(disk, root, positions)
+    return Room(backlog.unread_bytes, backlog.held_bytes, disk.free_bytes(root))
 
 
 def backlog_behind(disk: Disk, root: Path, positions: Mapping[str, Position]) -> Backlog:
@@ -61,7 +62,7 @@ def backlog_behind(disk: Disk, root: Path, positions: Mapping[str, Position]) ->
                 unread += info.size
             elif sequence == position.sequence:
                 unread += max(0, info.size - position.offset)
-    return Backlog(unread, held)
+    return Backlog(unread, held - unread)
 
 
 def shortage(room: Room, settings: Log, before: str = "") -> str:

@@ -15,7 +15,7 @@ import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from catchment.errors import LogUnavailable
@@ -23,6 +23,7 @@ from catchment.log.disk import Disk
 from catchment.log.folder import Folder
 from catchment.settings import Log
 
+IDLE_LOOK_S = 60.0  # while nothing is appended, whether the segment has become old
 CALM_S = 0.2  # after a failure nothing is tried for a while: each try may leave a torn segment on a full disk
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class SegmentWriter:
         background: bool = True,
         watched_by: CommitWatch | None = None,
     ) -> None:
-        self._folder = Folder(disk, root, settings.segment_bytes_max)
+        self._folder = Folder(disk, root, settings, clock=clock)
         self._settings = settings
         self._loop = loop
         self._clock = clock
@@ -111,9 +112,13 @@ class SegmentWriter:
             await asyncio.to_thread(self._thread.join if self._thread else self._run)
 
     def commit_waiting(self) -> bool:
-        """Makes all that has gathered durable, as one group; waits until there is something. False once it is the
-        last."""
-        gathered = [self._queue.get()]
+        """Makes all that has gathered durable, as one group; waits until there is something, or a while. False once it
+        is the last."""
+        try:
+            gathered = [self._queue.get(timeout=IDLE_LOOK_S)]
+        except Empty:
+            self._folder.end_old_segment()
+            return True
         gathered += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
         appends = [append for append in gathered if append is not None]
         late = [append for append in appends if append.era <= self._failed_era]

@@ -101,6 +101,9 @@ class Log(Section):
     segment_bytes_max: int = Field(
         64 * MIB, ge=4096, le=4096 * MIB, description="A segment is closed once it holds this many bytes."
     )
+    segment_hours_max: float = Field(
+        24, gt=0, le=24 * 366, description="A segment is closed once it is so old, so that it can be removed."
+    )
     unsynced_bytes_max: int = Field(
         64 * MIB,
         ge=MIB,
