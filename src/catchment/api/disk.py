@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from catchment.log.log import Backlog
-from catchment.store import queries
 from catchment.store.store import Store
 
 # The first part of a path in the data dir, and what is counted under it; everything else is `other`.
@@ -36,7 +35,7 @@ def disk_use(data_dir: Path, backlog: Backlog, store: Store) -> dict[str, Any]:
         "answers_bytes": places["answers"],
         "other_bytes": places["other"],
         "free_bytes": shutil.disk_usage(data_dir).free,
-        "tables": store.query(queries.text("tables")).rows,
+        "tables": store.tables(),
     }
 
 

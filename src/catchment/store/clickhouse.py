@@ -227,6 +227,12 @@ class ClickHouseStore:
         columns = [Column(column["name"], column["type"]) for column in answer.get("meta", ())]
         return Rows(columns, answer.get("data", []))
 
+    def tables(self) -> list[dict[str, Any]]:
+        """See `Store.tables`."""
+        with self._reader() as reader:
+            found = reader.raw_query(queries.text("tables"), fmt="JSONEachRow", use_database=False)
+        return [json.loads(line) for line in found.splitlines()]
+
     def close(self) -> None:
         """See `Store.close`."""
         for _ in range(self._reader_count):

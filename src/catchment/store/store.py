@@ -52,6 +52,10 @@ class Store(Protocol):
         """Answers one read-only query within the bounds of the `sql` settings. Raises `QueryError`."""
         ...
 
+    def tables(self) -> list[dict[str, Any]]:
+        """What each table takes on the disk: `table`, `rows`, `bytes`; the largest first."""
+        ...
+
     def close(self) -> None:
         """Lets go of the store."""
         ...
