@@ -24,6 +24,7 @@ check: $(VENV)/dev.done  ## format, lint, types, import rules
 
 bench: $(VENV)/dev.done  ## measure on loopback and print the figures
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/overload.py
 
 lock: $(VENV)/dev.done   ## choose newest versions again and pin them with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-find-links --upgrade \

@@ -1,0 +1,185 @@
+"""The second half of `make bench`: ten times and more of what the edge can take, and catching up beside it.
+
+Goodput is what was accepted; refusals are not in it. wrk comes again at once, whatever Retry-After says, so its
+connections are the load that is offered. Whether the machine is shared shows in the processor time for each call: the
+figures by processor second are of the edge process alone.
+"""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from catchment import config
+from catchment.edge import memory
+from run import CONNECTIONS, Running, action
+
+SECONDS = 6
+SINGLE, BATCH = "/v1/actions", "/v1/actions/batch"
+LARGE_ELEMENTS = 28_000  # 10 MiB
+BACKLOG_BYTES = 250_000_000
+
+
+class Flood(NamedTuple):
+    """What came of some seconds of load: accepted calls a second, and for each processor second of the edge process;
+    the share of calls that were refused, and the most memory of the edge process in MB."""
+
+    good_per_s: float
+    good_per_processor_s: float
+    refused: float
+    memory_mb: float
+
+
+class Edge:
+    """The one edge process of a server."""
+
+    def __init__(self, server: Running) -> None:
+        listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
+        rows = [line.split(None, 2) for line in listing.splitlines()]
+        below = {pid: arguments for pid, parent, arguments in rows if parent == str(server.process.pid)}
+        [group] = [pid for pid, arguments in below.items() if " edge " in arguments]
+        self.core = [int(pid) for pid, arguments in below.items() if " core " in arguments]
+        self._pid = [pid for pid, parent, arguments in rows if parent == group and "catchment" in arguments][-1]
+
+    def processor_s(self) -> float:
+        """Used since it started."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_mb(self) -> float:
+        """The most memory since `forget_peak`."""
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{self._pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+
+    def forget_peak(self) -> None:
+        """Begins anew to look for it."""
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+
+
+def flood(server: Running, edge: Edge, path: str, bodies: list[bytes], connections: int, folder: Path) -> Flood:
+    """wrk with so many connections."""
+    script = folder / "flood.lua"
+    quoted = ",\n".join("[==[" + body.decode() + "]==]" for body in bodies)
+    script.write_text(
+        f"""wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["X-Moesif-Application-Id"] = "{server.key}"
+local bodies = {{{quoted}}}
+local requests, next_one = {{}}, 0
+init = function() for i, body in ipairs(bodies) do requests[i] = wrk.format(nil, "{path}", nil, body) end end
+request = function() next_one = next_one % #requests + 1 return requests[next_one] end
+done = function(summary)
+  io.write(string.format("RESULT %f %d %d\\n", summary.duration / 1e6, summary.requests, summary.errors.status))
+end
+"""
+    )
+    edge.forget_peak()
+    before_s = edge.processor_s()
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--timeout", "30s", "-s", str(script), server.ingest]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used_s = edge.processor_s() - before_s
+    found = re.search(r"RESULT (\S+) (\d+) (\d+)", printed)
+    if found is None:
+        sys.exit(f"wrk did not report: {printed}")
+    seconds, calls, refused = float(found[1]), int(found[2]), int(found[3])
+    good = calls - refused
+    return Flood(good / seconds, good / max(used_s, 0.01), refused / max(calls, 1), edge.peak_mb())
+
+
+def show(name: str, found: Flood, best: Flood | None = None) -> None:
+    """One line."""
+    ratio = ""
+    if best:
+        ratio = f"  to best {found.good_per_s / best.good_per_s:.2f}, "
+        ratio += f"by processor time {found.good_per_processor_s / best.good_per_processor_s:.2f}"
+    print(
+        f"{name:<24}{found.good_per_s:>10,.1f} accepted/s, {found.refused:>4.0%} refused,"
+        f" peak {found.memory_mb:.0f} MB{ratio}"
+    )
+
+
+def overload(server: Running, edge: Edge, folder: Path) -> None:
+    """The best, then more, then whether it is as before."""
+    singles = [json.dumps(action(number)).encode() for number in range(1000)]
+    large = [json.dumps([action(number) for number in range(LARGE_ELEMENTS)]).encode()]
+    flood(server, edge, SINGLE, singles, CONNECTIONS, folder)
+    best = flood(server, edge, SINGLE, singles, CONNECTIONS, folder)
+    show(f"single, {CONNECTIONS} connections", best)
+    for times in (10, 30):
+        connections = CONNECTIONS * times
+        show(f"single, {connections}", flood(server, edge, SINGLE, singles, connections, folder), best)
+    best_large = flood(server, edge, BATCH, large, 4, folder)
+    show("10 MiB, 4 connections", best_large)
+    show("10 MiB, 64", flood(server, edge, BATCH, large, 64, folder), best_large)
+    while unread_bytes(server) > 1_000_000:
+        time.sleep(0.5)
+    show(f"afterwards, {CONNECTIONS}", flood(server, edge, SINGLE, singles, CONNECTIONS, folder), best)
+
+
+def unread_bytes(server: Running) -> int:
+    """What waits to be loaded."""
+    return int(server.api.get("/api/status").json()["lag"]["unread_bytes"])
+
+
+def loaded_and_waiting(server: Running) -> tuple[float, int, int]:
+    """The moment, and the bytes that were loaded and that wait."""
+    found = server.api.get("/api/status").json()
+    return time.monotonic(), found["loader"]["bytes"], found["lag"]["unread_bytes"]
+
+
+def catching_up(server: Running, edge: Edge, folder: Path) -> None:
+    """How fast a backlog is loaded while events go on to come."""
+    singles = [json.dumps(action(number)).encode() for number in range(1000)]
+    batches = [json.dumps([action(start + n) for n in range(100)]).encode() for start in range(0, 2000, 100)]
+    loads = (("single, 8 connections", SINGLE, singles, 8), ("single, 64", SINGLE, singles, 64))
+    for name, path, bodies, connections in (*loads, ("batches of 100, 64", BATCH, batches, 64)):
+        for pid in edge.core:
+            os.kill(pid, signal.SIGSTOP)
+        log = folder / "data" / "log"
+        while sum(file.stat().st_size for file in log.rglob("*.ndjson")) < BACKLOG_BYTES:
+            flood(server, edge, BATCH, batches, 16, folder)
+        for pid in edge.core:
+            os.kill(pid, signal.SIGCONT)
+        load = threading.Thread(target=flood, args=(server, edge, path, bodies, connections, folder))
+        load.start()
+        time.sleep(1)
+        begin_s, loaded, waiting = loaded_and_waiting(server)
+        time.sleep(SECONDS - 2)
+        end_s, loaded_then, waiting_then = loaded_and_waiting(server)
+        load.join()
+        rate = (loaded_then - loaded) / (end_s - begin_s)
+        came = (loaded_then + waiting_then - loaded - waiting) / (end_s - begin_s)
+        print(f"catching up, {name:<22} {came / 1e6:5.1f} MB/s come, {rate / 1e6:5.1f} are loaded: {rate / came:.1f}")
+        while unread_bytes(server) > 1_000_000:
+            time.sleep(0.5)
+
+
+def main() -> None:
+    """`overload.py`"""
+    if shutil.which("wrk") is None or sys.platform != "linux":
+        sys.exit("this half of make bench needs wrk, and Linux, which tells memory and processor time of a process")
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 20_000)), most))
+    with tempfile.TemporaryDirectory(prefix="catchment-bench-") as name:
+        folder = Path(name)
+        server = Running(folder / "data", 1)
+        try:
+            print(f"bound        {memory.bytes_max(config.load(folder / 'data')) / 1e6:.0f} MB for the edge process")
+            edge = Edge(server)
+            overload(server, edge, folder)
+            catching_up(server, edge, folder)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
