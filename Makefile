@@ -16,11 +16,12 @@ serve: $(VENV)/run.done  ## start Catchment; data in ./data (or DATA=dir)
 test: $(VENV)/dev.done   ## run the tests
 	$(BIN)/pytest
 
-check: $(VENV)/dev.done  ## format, lint, types, import rules
+check: $(VENV)/dev.done  ## format, lint, types, import rules, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/audit.py
 
 bench: $(VENV)/dev.done  ## measure on loopback and print the figures
 	$(BIN)/python benchmarks/run.py

@@ -97,16 +97,17 @@ HEAD = """\
 # Configuration
 
 Catchment reads `catchment.toml` in its data dir. The first `catchment serve` writes the file, with one application
-named `default` and fresh secrets. Whoever can read the file can send events and read them; it is made readable by its
-owner only.
+named `default` and fresh secrets. Whoever can read the file can send events; it is made readable by its owner only. Of
+the console's token it has only the hash ([security.md](security.md#the-consoles-token)).
 
-A setting that is not in the file has the default below, except `console.token`, `privacy.hash_key` and the keys of
-the applications, which have none. A key that is not a setting is a mistake, so that a misspelt one never passes for
+A setting that is not in the file has the default below, except `console.token_hash`, `privacy.hash_key` and the keys
+of the applications, which have none. A key that is not a setting is a mistake, so that a misspelt one never passes for
 its default. `catchment config check` names every mistake at once.
 
-A running server takes a change of `[apps]`, `[limits]`, `[privacy]` and `ingest.trusted_proxies` within a few seconds,
-and answers the requests under way by the settings that they began with. If the file has mistakes, it names them and
-goes on with the settings in use. Any other change takes effect at the next start.
+A running server takes a change of `[apps]`, `[limits]`, `[privacy]`, `ingest.trusted_proxies` and the console's token
+within a few seconds, and answers the requests under way by the settings that they began with. Another certificate in
+the files of `ingest.tls_cert` and `ingest.tls_key` is taken as well. If the file has mistakes, it names them and goes
+on with the settings in use. Any other change takes effect at the next start.
 
 ## What wins
 
@@ -137,7 +138,7 @@ clients send every second call, but all of `acme`'s, and answer those of `initec
 
 ```toml
 [console]
-token = "console-4f1c7c1d0e6a4b0f9d2b"
+token_hash = "6bb0c0d6fa3cbaffd4aeb3f1a6a1f7a0d3e18c6f7f5b6dd0a2f0b7e36b0f4a51"
 
 [privacy]
 hash_key = "b6a1e1f8c3d94f27a0"

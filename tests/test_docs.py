@@ -24,7 +24,7 @@ from catchment.log.reader import SegmentReader
 from catchment.log.segment import scan
 from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
-from tests.conftest import AppOf, Server, catchment, until
+from tests.conftest import TOKEN, AppOf, Server, catchment, until
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -39,7 +39,6 @@ FREE_TEXTS = {
     "CATCHMENT_INGEST__TLS_CERT",
     "CATCHMENT_INGEST__TLS_KEY",
     "CATCHMENT_CONSOLE__HOST",
-    "CATCHMENT_CONSOLE__TOKEN",
     "CATCHMENT_PRIVACY__HASH_KEY",
 }
 
@@ -270,7 +269,7 @@ def filled_in(text: str, shop: AppOf) -> str:
         "LIVE_API_KEY": shop.keys["batch"]["live"],
         "PLATFORM": shop.keys["moloco"]["platform"],
         "API_KEY": shop.keys["moloco"]["api_key"],
-        "CONSOLE_TOKEN": shop.keys["console"]["token"],
+        "CONSOLE_TOKEN": TOKEN,
     }
     text = text.replace("http://127.0.0.1:8080", shop.server.ingest)
     text = text.replace("http://127.0.0.1:8081", shop.server.console)

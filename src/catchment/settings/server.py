@@ -20,7 +20,9 @@ class Ingest(Section):
         le=256,
         description="Edge processes; each writes a log folder of its own. Default: half the processors.",
     )
-    tls_cert: str | None = Field(None, description="Certificate chain (PEM) for HTTPS on both ports.")
+    tls_cert: str | None = Field(
+        None, description="Certificate chain (PEM) for HTTPS on both ports; another one in this file is taken as it is."
+    )
     tls_key: str | None = Field(None, description="Private key (PEM) of the certificate.")
     connections_max: int = Field(
         4096, ge=1, le=65536, description="Connections one edge process serves at a time, idle ones too; more wait."
