@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
+MINUTES ?= 1
 
-.PHONY: help setup serve test check bench lock clean
+.PHONY: help setup serve test check bench fuzz lock clean
 help:            ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/:/' | column -t -s:
 
@@ -27,6 +28,9 @@ bench: $(VENV)/dev.done  ## measure on loopback and print the figures
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/overload.py
 
+fuzz: $(VENV)/dev.done   ## feed every door what nobody would send; MINUTES=1 for each target
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
 lock: $(VENV)/dev.done   ## choose newest versions again and pin them with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-find-links --upgrade \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements/run.txt
@@ -34,7 +38,7 @@ lock: $(VENV)/dev.done   ## choose newest versions again and pin them with hashe
 	  --custom-compile-command "make lock" -c requirements/run.txt --extra dev pyproject.toml -o requirements/dev.txt
 
 clean:           ## remove the virtual environment and caches, not the data
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Catchment needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

@@ -495,3 +495,19 @@ class TestSoundVersion:
         config.keep_sound(tmp_path)
         assert "cannot be kept: No space left on device" in caplog.text
         assert config.in_use(tmp_path) == config.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = " + "[" * 2000, "too deep"),
+        ("x" + ".x" * 2000 + " = 1", "too deep"),
+        ("[log]\nx = " + "{x=" * 2000, "too deep"),
+        ("x = " + "1" * 5000, "a number has too many digits"),
+    ],
+    ids=["lists", "dotted names", "inline tables", "digits"],
+)
+def test_what_no_file_of_settings_has_is_a_mistake_and_no_defect(tmp_path: Path, text: str, told: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigError, match=told):
+        load(tmp_path)

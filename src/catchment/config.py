@@ -133,9 +133,16 @@ def load(
     missing, is not TOML, or holds mistakes.
     """
     path = data_dir / name
+    try:
+        return _loaded(path, overrides or {}, with_files=with_files)
+    except RecursionError:
+        raise ConfigError(str(path), ["tables or lists stand too deep in each other; no setting does"]) from None
+
+
+def _loaded(path: Path, overrides: Mapping[str, Mapping[str, object]], *, with_files: bool) -> Settings:
     tree = _read(path)
     origins: dict[Location, str] = {}
-    for given in (*_environment(os.environ), *_leaves((), overrides or {}, "the command line")):
+    for given in (*_environment(os.environ), *_leaves((), overrides, "the command line")):
         _lay(tree, given, origins)
     problems = _problems(tree, origins) + _unusable(tree, with_files=with_files)
     problems += _unusable_database(tree) if with_files else []
@@ -247,6 +254,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), [f"not valid TOML: byte {error.start} is not UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), [f"not valid TOML: {error}"]) from None
+    except ValueError:  # Python's own bound on digits
+        raise ConfigError(str(path), ["not valid TOML: a number has too many digits"]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
 

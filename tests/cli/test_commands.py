@@ -569,16 +569,40 @@ class TestStatus:
                 "rates": [],
                 "lag": {"unread_bytes": 2_500_000, "seconds": 12.5},
                 "loader": {"failing_for_seconds": 12.5, "last_error": "no space left on [device]"},
-                "disk": {"log_bytes": 999, "store_bytes": 1_000, "free_bytes": 5_000_000_000_000},
+                "disk": {
+                    "log_bytes": 999,
+                    "log_unread_bytes": 999,
+                    "log_loaded_bytes": 0,
+                    "log_aside_bytes": 0,
+                    "log_aside_files": 0,
+                    "store_bytes": 1_000,
+                    "answers_bytes": 0,
+                    "other_bytes": 0,
+                    "free_bytes": 5_000_000_000_000,
+                    "tables": [],
+                },
+                "retention": {"enforced_at": ""},
+                "room": {
+                    "unread_bytes": 999,
+                    "unread_bytes_max": 5_000_000,
+                    "free_bytes": 5_000_000_000_000,
+                    "free_bytes_min": 1,
+                    "short": "",
+                    "bytes_per_second": 100,
+                    "seconds_left": 7200,
+                },
             },
             [],
         )
-        assert capsys.readouterr().out.splitlines()[:7] == [
+        told = capsys.readouterr().out.splitlines()
+        assert told[:4] == [
             "stopped",
             "lag      2.5 MB wait, 12.5 s behind",
             "store    fails for 12.5 s: no space left on [device]",
             "books    balance over 24 h: 3 received = 2 stored + 1 duplicate + 0 rejected",
-            "disk     log 999 B, store 1.0 kB, free 5.0 TB",
-            "",
-            "Nothing has arrived yet.",
         ]
+        assert "disk     2.0 kB used, 5.0 TB free" in told
+        assert [line for line in told if line.startswith("room ")] == [
+            "room     999 B of 5.0 MB wait in the log, 5.0 TB are free; 2.0 hours left at 100 B a second, then 503"
+        ]
+        assert told[-1] == "Nothing has arrived yet."
