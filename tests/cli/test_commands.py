@@ -603,6 +603,6 @@ class TestStatus:
         ]
         assert "disk     2.0 kB used, 5.0 TB free" in told
         assert [line for line in told if line.startswith("room ")] == [
-            "room     999 B of 5.0 MB wait in the log, 5.0 TB are free; 2.0 hours left at 100 B a second, then 503"
+            "room     999 B of 5.0 MB wait in the log, 5.0 TB are free; 2 hours left at 100 B a second, then 503"
         ]
         assert told[-1] == "Nothing has arrived yet."
