@@ -18,7 +18,8 @@ import httpx
 import tomlkit
 
 from catchment import config
-from catchment.settings import Log, Settings
+from catchment.settings import Settings
+from catchment.tokens import new_token, token_hash
 from catchment.torture.control import CONTROL_FILE, Control
 
 APP = "default"
@@ -51,12 +52,13 @@ class TorturedServer:
         self._ports = _free_ports()
         self._process: subprocess.Popen[bytes] | None = None
         self._start_at = 0.0
-        write_settings(data_dir)
+        token = new_token()
+        write_settings(data_dir, token)
         self.settings = config.load(data_dir)
         self.ingest, self.console = (f"http://127.0.0.1:{port}" for port in self._ports)
         self._api = httpx.Client(
             base_url=self.console,
-            headers={"authorization": f"Bearer {self.settings.console.token}"},
+            headers={"authorization": f"Bearer {token}"},
             timeout=self.settings.sql.seconds_max + 10,
             trust_env=False,
         )
@@ -165,15 +167,12 @@ class TorturedServer:
         ]
 
 
-def write_settings(data_dir: Path) -> None:
-    """A first configuration, with small segments, so that much happens in little time, and bounds out of the way."""
-    document: Any = tomlkit.parse(config.first_file())
+def write_settings(data_dir: Path, token: str) -> None:
+    """A first configuration with this token of the console, with small segments, so that much happens in little time,
+    and bounds out of the way."""
+    document: Any = tomlkit.parse(config.first_file(token_hash(token)))
     document["ingest"] = {"workers": WORKERS}
-    document["log"] = {"segment_bytes_max": 1024 * 1024}
-    floor = Log.model_fields.get("free_bytes_min")
-    if floor is not None:
-        bounds = [bound.ge for bound in floor.metadata if hasattr(bound, "ge")]
-        document["log"]["free_bytes_min"] = max([_FREE_BYTES, *bounds])
+    document["log"] = {"segment_bytes_max": 1024 * 1024, "free_bytes_min": _FREE_BYTES}
     document["sql"] = {"rows_max": 10_000_000, "seconds_max": 300}
     document["limits"] = {"unauthenticated_per_minute_max": 1_000_000, "rejections_per_minute_max": 1_000_000}
     data_dir.mkdir(mode=0o700, parents=True)
