@@ -16,7 +16,7 @@ _HANDLES = "/dev/fd"
 
 
 def stop_accepting() -> None:
-    """Puts a socket that nobody can connect to in the place of each that this process listens on. The server, which
+    """Puts a socket that nobody knows of in the place of each that this process listens on. The server, which
     has no way to be told, goes on accepting there; the sockets themselves stay open in the process that made them."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
