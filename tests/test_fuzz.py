@@ -1,5 +1,6 @@
 """The fuzzer's corpus in every test run, what the fuzzer found, and that the fuzzer finds what there is to find."""
 
+import asyncio
 import json
 import logging
 import re
@@ -11,9 +12,12 @@ import pytest
 from catchment import config
 from catchment.dialects.batch import dialect as batch
 from catchment.edge import body
+from catchment.edge.gate import Gate
 from catchment.log import reader, segment
+from catchment.settings import Ingest
+from catchment.store import guard
 from tests.fuzz import __main__ as command
-from tests.fuzz import calls, logs, target, unguided
+from tests.fuzz import bodies, calls, logs, target, unguided
 from tests.fuzz.minimise import minimised, steps_of
 from tests.fuzz.target import CORPUS, Broken, Target, corpus_of, finds_of, keep_corpus, keep_finds, require
 from tests.fuzz.targets import TARGETS
@@ -57,6 +61,14 @@ class TestATargetFails:
             monkeypatch.setattr(speakers["moesif"], "conceal", bytes)
         self.fails("rejections")
 
+    def test_where_a_token_is_stored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("catchment.dialects.moesif.credentials.Credentials.payload", lambda self, raw: raw)
+        self.fails("credentials")
+
+    def test_where_a_function_that_is_refused_may_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(guard, "_check_function", lambda name: None)
+        self.fails("queries")
+
     def test_where_a_key_in_a_path_is_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batch.Batch, "conceal_path", lambda self, path: path)
         self.fails("routing")
@@ -83,6 +95,12 @@ class TestATargetFails:
     def test_where_a_mistake_of_the_settings_tells_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config, "SECRETS", frozenset())
         self.fails("settings")
+
+
+@pytest.mark.parametrize("declared", ["9" * 5000, "9" * 21, "-1", "\u00b2", "1, 2"])
+def test_a_content_length_that_is_no_number_of_bytes_is_too_large(declared: str) -> None:
+    with pytest.raises(body.TooLarge):
+        asyncio.run(body.read_body(bodies.Sent(b"x", 1), {"content-length": declared}, 100, Gate(Ingest()).enter()))
 
 
 def _planted(data: bytes) -> None:

@@ -91,7 +91,7 @@ def _seeds() -> list[bytes]:
     bounds = itertools.product(range(len(CODINGS)), (0, 9))
     seeds = [bytes([coding, bound, 20]) + b"\n" + body for coding, bound in bounds for body in packed]
     seeds += [bytes([0x80 + coding, bound, 0]) + b"\n" + text for coding in range(len(CODINGS)) for bound in (1, 200)]
-    lengths = (b"65", b"0", b"-1", b"9" * 30, b"x", b"\xb2")
+    lengths = (b"65", b"0", b"-1", b"9" * 30, b"9" * 5000, b"x", b"\xb2")
     return seeds + [bytes([3, 200, part]) + length + b"\n" + text for length in lengths for part in (0, 255)]
 
 

@@ -75,6 +75,6 @@ _CHANGES = (
     '[tls]\ncertificate = 1979-05-27\n[logging]\nformat = "json"',
     "x = [1, {a.b = '''\n'''}, 0xFF, 1_000, 07:32:00]",
 )
-_ODD = (b"=", b"\xff", b"", b"x = " + b"[" * 2000, b"x = " + b"1" * 5000, b"x" + b".x" * 2000 + b" = 1")
+_ODD = (b"=", b"\xff", b"", b"x = " + b"[" * 1100, b"x = " + b"1" * 5000, b"x" + b".x" * 1100 + b" = 1")
 _SEEDS = [_FIRST.encode(), *(f"{_FIRST}{change}\n".encode() for change in _CHANGES), *_ODD]
 TARGETS = [Target("settings", loaded, _SEEDS, bytes_max=8192)]

@@ -1,8 +1,7 @@
 """All targets, by name."""
 
-from tests.fuzz import bodies, calls, files, logs
+from tests.fuzz import bodies, calls, credentials, files, logs, queries
 from tests.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {
-    target.name: target for target in (*calls.TARGETS, *bodies.TARGETS, *logs.TARGETS, *files.TARGETS)
-}
+_PARTS = (calls, credentials, bodies, logs, files, queries)
+TARGETS: dict[str, Target] = {target.name: target for part in _PARTS for target in part.TARGETS}

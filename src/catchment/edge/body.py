@@ -14,6 +14,7 @@ from catchment.edge.gate import Place
 
 AT_ONCE_BYTES_MAX = 64 * 1024  # larger ones are read part by part
 CODINGS_MAX = 2
+_LENGTH_CHARS_MAX = 20
 MEMBERS_MAX = 16  # each costs a copy of what is left
 _AUTO_GZIP_OR_ZLIB = 47
 _RAW_DEFLATE = -15
@@ -62,11 +63,11 @@ async def read_body(source: Source, headers: Headers, bytes_max: int, place: Pla
 
 
 def declared_bytes(headers: Headers) -> int | None:
-    """What the Content-Length says; None without one. Raises `TooLarge` where it is no number."""
+    """What the Content-Length says; None without one. Raises `TooLarge` where it is no number, or one without end."""
     declared = headers.get("content-length")
     if declared is None:
         return None
-    if not declared.isdecimal():
+    if not declared.isdecimal() or len(declared) > _LENGTH_CHARS_MAX:
         raise TooLarge
     return int(declared)
 
