@@ -1,8 +1,7 @@
 """The second half of `make bench`: ten times and more of what the edge can take, and catching up beside it.
 
 Goodput is what was accepted; refusals are not in it. wrk comes again at once, whatever Retry-After says, so its
-connections are the load that is offered. Whether the machine is shared shows in the processor time for each call: the
-figures by processor second are of the edge process alone.
+connections are the load that is offered.
 """
 
 import json
@@ -11,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,18 +23,18 @@ from catchment import config
 from catchment.edge import memory
 from run import CONNECTIONS, Running, action
 
-SECONDS = 6
+SECONDS = 5
+ROUNDS = 3
 SINGLE, BATCH = "/v1/actions", "/v1/actions/batch"
 LARGE_ELEMENTS = 28_000  # 10 MiB
 BACKLOG_BYTES = 250_000_000
 
 
 class Flood(NamedTuple):
-    """What came of some seconds of load: accepted calls a second, and for each processor second of the edge process;
-    the share of calls that were refused, and the most memory of the edge process in MB."""
+    """What came of some seconds of load: accepted calls a second, the share of calls that were refused, and the most
+    memory of the edge process in MB."""
 
     good_per_s: float
-    good_per_processor_s: float
     refused: float
     memory_mb: float
 
@@ -49,11 +49,6 @@ class Edge:
         [group] = [pid for pid, arguments in below.items() if " edge " in arguments]
         self.core = [int(pid) for pid, arguments in below.items() if " core " in arguments]
         self._pid = [pid for pid, parent, arguments in rows if parent == group and "catchment" in arguments][-1]
-
-    def processor_s(self) -> float:
-        """Used since it started."""
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def peak_mb(self) -> float:
         """The most memory since `forget_peak`."""
@@ -83,28 +78,32 @@ end
 """
     )
     edge.forget_peak()
-    before_s = edge.processor_s()
     command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--timeout", "30s", "-s", str(script), server.ingest]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used_s = edge.processor_s() - before_s
     found = re.search(r"RESULT (\S+) (\d+) (\d+)", printed)
     if found is None:
         sys.exit(f"wrk did not report: {printed}")
     seconds, calls, refused = float(found[1]), int(found[2]), int(found[3])
-    good = calls - refused
-    return Flood(good / seconds, good / max(used_s, 0.01), refused / max(calls, 1), edge.peak_mb())
+    return Flood((calls - refused) / seconds, refused / max(calls, 1), edge.peak_mb())
 
 
-def show(name: str, found: Flood, best: Flood | None = None) -> None:
-    """One line."""
-    ratio = ""
-    if best:
-        ratio = f"  to best {found.good_per_s / best.good_per_s:.2f}, "
-        ratio += f"by processor time {found.good_per_processor_s / best.good_per_processor_s:.2f}"
-    print(
-        f"{name:<24}{found.good_per_s:>10,.1f} accepted/s, {found.refused:>4.0%} refused,"
-        f" peak {found.memory_mb:.0f} MB{ratio}"
-    )
+def compare(server: Running, edge: Edge, folder: Path, *, path: str, bodies: list[bytes], loads: list[int]) -> None:
+    """The first load is the best, the others are more; in turn, for a machine's mood changes. Medians."""
+    found: dict[int, list[Flood]] = {connections: [] for connections in loads}
+    for _ in range(ROUNDS):
+        for connections in loads:
+            found[connections].append(flood(server, edge, path, bodies, connections, folder))
+    best = found[loads[0]]
+    for connections in loads:
+        floods = found[connections]
+        ratios = [one.good_per_s / max(other.good_per_s, 0.01) for one, other in zip(floods, best, strict=True)]
+        per_s = statistics.median(one.good_per_s for one in floods)
+        refused = statistics.median(one.refused for one in floods)
+        peak = max(one.memory_mb for one in floods)
+        print(
+            f"{connections:>6} connections {per_s:>10,.1f} accepted/s, {refused:>4.0%} refused, to best"
+            f" {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), at most {peak:.0f} MB"
+        )
 
 
 def overload(server: Running, edge: Edge, folder: Path) -> None:
@@ -112,17 +111,14 @@ def overload(server: Running, edge: Edge, folder: Path) -> None:
     singles = [json.dumps(action(number)).encode() for number in range(1000)]
     large = [json.dumps([action(number) for number in range(LARGE_ELEMENTS)]).encode()]
     flood(server, edge, SINGLE, singles, CONNECTIONS, folder)
-    best = flood(server, edge, SINGLE, singles, CONNECTIONS, folder)
-    show(f"single, {CONNECTIONS} connections", best)
-    for times in (10, 30):
-        connections = CONNECTIONS * times
-        show(f"single, {connections}", flood(server, edge, SINGLE, singles, connections, folder), best)
-    best_large = flood(server, edge, BATCH, large, 4, folder)
-    show("10 MiB, 4 connections", best_large)
-    show("10 MiB, 64", flood(server, edge, BATCH, large, 64, folder), best_large)
+    print("single actions")
+    compare(server, edge, folder, path=SINGLE, bodies=singles, loads=[CONNECTIONS, CONNECTIONS * 10, CONNECTIONS * 30])
+    print(f"actions in batches of {LARGE_ELEMENTS}, {len(large[0]) / 2**20:.0f} MiB")
+    compare(server, edge, folder, path=BATCH, bodies=large, loads=[4, 64])
     while unread_bytes(server) > 1_000_000:
         time.sleep(0.5)
-    show(f"afterwards, {CONNECTIONS}", flood(server, edge, SINGLE, singles, CONNECTIONS, folder), best)
+    print("single actions afterwards")
+    compare(server, edge, folder, path=SINGLE, bodies=singles, loads=[CONNECTIONS])
 
 
 def unread_bytes(server: Running) -> int:
