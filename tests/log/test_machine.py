@@ -358,7 +358,7 @@ class LogMachine(RuleBasedStateMachine):
         self.only_what_is_loaded_was_removed()
         assert len(self._segments()) == len(self.disk.folders(ROOT)), "segments that are loaded stay for ever"
         for writer in self.writers.values():
-            self._close(writer)
+            writer.log._folder.close()
         while self._read(5000):
             self._commit()
         assert self.reader is not None

@@ -346,21 +346,24 @@ class SegmentReader:
             logger.warning("log: segments of %s that are loaded were not removed: %s", folder, error)
 
     def _forget_newest(self, writer: str, position: Position) -> None:
-        """Removes the newest segment where nobody will write to it any more: its writer sealed it, or has gone."""
+        """Removes the newest segment where nobody will write to it any more: its writer sealed it, or has gone.
+
+        Only where it is the last one, and durably so: an older one that a power cut brings back without it would be
+        taken for a folder that somebody replaced.
+        """
         folder = self._root / writer
         segments = self._segments(writer)
-        if not segments or segments[-1][0] != position.sequence:
+        if len(segments) != 1 or segments[0][0] != position.sequence:
             return  # the position goes on counting for what is removed, and for nothing else
-        path, info = folder / segments[-1][1].name, segments[-1][1]
+        path, info = folder / segments[0][1].name, segments[0][1]
         if not self._is_older(path, info, max(NEWEST_HOURS, self._settings.keep_loaded_hours)):
             return
         lock = self._disk.try_lock(folder / LOCK_NAME)
         try:
             if lock is None and not (position.offset == info.size and self._ends_with_seal(path, info.size)):
                 return
-            segments = self._segments(writer)  # as they are now, for a writer may have come and gone
-            if not segments or segments[-1] != (position.sequence, info):
-                return
+            if self._segments(writer) != segments:
+                return  # a writer has come and gone meanwhile
             data, found = self._scan(path, position.offset, _LEAST_READ_BYTES)
             if found.end:
                 return  # there is something to read first
@@ -368,6 +371,7 @@ class SegmentReader:
                 self._cut_off(path, position.offset, data)
                 self._write_notes()
             if info.name not in _damaged_segments(self._disk.files(folder)):
+                self._disk.sync_folder(folder)
                 self._remove(path)
         finally:
             if lock is not None:
