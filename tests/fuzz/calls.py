@@ -182,6 +182,8 @@ def rejected(data: bytes) -> None:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return  # in what is no JSON, a quote that is open may hide the name
+    if before.endswith(b"\\"):
+        return  # then the quote belongs to a longer name
     require(SECRET[:10].encode() not in line, "no credential is kept")
 
 
@@ -217,6 +219,13 @@ def _seeds(source: str) -> list[bytes]:
     for number in range(len(routes)):
         seeds += [bytes([number, choice]) + text + b"\n{}" for choice, text in zip((2, 0, 1), texts, strict=True)]
         seeds += [bytes([number, 0]) + b"\n" + body for body in _ODD]
+    large = json.dumps({"request": {"time": NOW_US // 1000, "uri": "/", "verb": "PUT", "body": {"a": "x" * 1200}}})
+    many = json.dumps({"action_name": "A", "request": {"uri": "/"}, "metadata": {"n": [1] * 1100}})
+    for number, route in enumerate(routes):
+        if source == "moesif" and route.endpoint.startswith(("events", "actions")):
+            text = large if route.endpoint.startswith("events") else many
+            text = f"[{text}]" if route.endpoint.endswith("_batch") else text
+            seeds += [bytes([number, 1]) + b"\n" + text.encode(), bytes([number, 1]) + b"\n[" + b"{}," * 4 + b"{}]"]
     for resource, name in (("users", "user_id"), ("companies", "company_id"), ("subscriptions", "subscription_id")):
         profile = json.dumps({name: "i", "company_id": "c", "metadata": {"a.b": {}, "n": [1]}, "session_token": "t"})
         for number, route in enumerate(routes):

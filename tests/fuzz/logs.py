@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from catchment.log.position import POSITION_NAME
+from catchment.log.position import POSITION_NAME, DamagedPositions, load_positions
 from catchment.log.reader import DAMAGE_ENDING, PATIENCE_S, TORN_ENDING, SegmentReader
 from catchment.log.segment import Seal, commit_line, group, header, is_torn_group, scan, seal, segment_name
 from catchment.settings import Log
@@ -84,6 +84,24 @@ def recovered(data: bytes) -> None:
     _require_all(given, [piece.lines for segment in segments for piece in segment if piece.lines], unreadable)
     require(all(lines in written for lines in given), "nothing is given that was not written")
     _require_nothing_lost(disk)
+
+
+def positioned(data: bytes) -> None:
+    """Whatever the file of positions holds, it is positions or damage, behind which everything is read once more."""
+    content = group(data[1:]) if data[:1] == b"\1" else data[1:]
+    disk = SimulatedDisk(Random(1))
+    disk.make_folder(EDGE)
+    disk.create(EDGE / segment_name(1))
+    disk.spoil(EDGE / segment_name(1), b"".join(piece.data for piece in _segment(0, 1)))
+    disk.create(ROOT / POSITION_NAME)
+    disk.spoil(ROOT / POSITION_NAME, content)
+    try:
+        positions = load_positions(disk, ROOT)
+    except DamagedPositions:
+        require(len(_drain(disk, 1 << 16)) == 1, "everything is read once more")
+        return
+    require(all(min(position) >= 0 for position in positions.values()), "no position is before the start")
+    _drain(disk, 1 << 16)
 
 
 def _segment(number: int, groups: int) -> list[Piece]:
@@ -169,12 +187,17 @@ def _require_nothing_lost(disk: SimulatedDisk) -> None:
 
 
 _SOUND = [header("edge-0", 1), group(b'{"app":"a"}\n'), group(b""), seal(Seal(99, 5, 2))]
+_POSITIONS = (
+    *(b'{"edge-0":[1,0],"edge-1":[3,211]}', b'{"edge-0":[0,99999]}\n', b'{"edge-0":[-1,-1]}', b"{}", b"[]", b""),
+    *(b'{"edge-0":[Infinity,0]}', b'{"edge-0":[1e3,"7"]}', b'{"edge-0":[]}', b"[" * 1100, b'{"x":' + b"1" * 5000),
+)
 TARGETS = [
     Target(
         "segments",
         scanned,
         [b"", *_SOUND, b"".join(_SOUND), b"junk" + b"".join(_SOUND)[:-5], b'\n{"commit":{"bytes":9,"crc32":0}}\n'],
     ),
+    Target("positions", positioned, [bytes([kind]) + text for kind in range(2) for text in _POSITIONS]),
     Target(
         "recovery",
         recovered,

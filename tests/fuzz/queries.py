@@ -37,7 +37,7 @@ def guarded(data: bytes) -> None:
     if result.text != text.rstrip("\n"):
         require("\\" not in result.text and result.text.count("'") in (2, 4), "what replaces it is a query of ours")
         return
-    named = {node["name"] for node in nodes if node.get("type") == "QueryParameter"}
+    named = {str(node.get("name")) for node in nodes if node.get("type") == "QueryParameter"}
     require(result.parameters.keys() <= named, "only what has a place is given")
     for node in nodes:
         if node.get("type") == "Function" and "field_type" not in node:

@@ -452,3 +452,13 @@ async def test_segments_of_a_writer_that_knew_no_seal_are_read(machine: Machine)
         machine.disk.spoil(EDGE / segment_name(sequence), header("edge-0", sequence) + group(line(sequence)))
     assert drain(machine.reader()) == [line(1), line(2)]
     assert machine.files() == [segment_name(2)]
+
+
+@pytest.mark.parametrize("content", [b'{"edge-0":[Infinity,0]}', b'{"edge-0":[1,-1]}', b"[" * 1100, b'{"edge-0":[]}'])
+async def test_a_position_that_cannot_be_one_means_that_everything_is_read_once_more(
+    machine: Machine, content: bytes
+) -> None:
+    await machine.append(machine.writer(), line(1))
+    assert drain(machine.reader()) == [line(1)]
+    machine.disk.spoil(ROOT / POSITION_NAME, content)
+    assert drain(machine.reader()) == [line(1)]

@@ -18,6 +18,7 @@ from catchment.log.segment import group, scan
 
 POSITION_NAME = "position.json"
 _BYTES_MAX = 1 << 24
+_NO_POSITIONS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ def load_positions(disk: Disk, root: Path) -> dict[str, Position]:
     elif b"\n" in data:
         raise DamagedPositions(f"{POSITION_NAME} does not fit its checksum")
     try:
-        return {str(writer): Position(int(at[0]), int(at[1])) for writer, at in json.loads(data).items()}
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # a file of an older version has no checksum
+        positions = {str(writer): Position(int(at[0]), int(at[1])) for writer, at in json.loads(data).items()}
+    except _NO_POSITIONS as error:  # a file of an older version has no checksum
         raise DamagedPositions(f"{POSITION_NAME} holds no positions") from error
+    if any(min(position) < 0 for position in positions.values()):
+        raise DamagedPositions(f"{POSITION_NAME} holds a position before the start")
+    return positions
