@@ -16,7 +16,7 @@ from catchment.loader import Loader
 from catchment.settings import Loader as LoaderSettings
 from catchment.store.store import Rows
 from catchment.watch import FileWatch
-from tests.conftest import Server, write_apps
+from tests.conftest import TOKEN, Server, write_apps
 from tests.test_loader import ListLog, PickyStore, line
 
 
@@ -86,10 +86,9 @@ async def test_a_defect_is_answered_500_and_told_in_a_line_that_the_answer_leads
 
     made = Waiting(tmp_path)
     monkeypatch.setattr(made.store, "query", fail)
-    token = config.load(tmp_path).console.token
     async with client(watched(made.app)) as answers, made.app.router.lifespan_context(made.app):
         answer = await answers.post(
-            "/api/sql", json={"query": "SELECT 1"}, headers={"authorization": f"Bearer {token}"}
+            "/api/sql", json={"query": "SELECT 1"}, headers={"authorization": f"Bearer {TOKEN}"}
         )
     assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has it"})
     [told] = [record for record in caplog.records if "defect" in record.message]

@@ -97,8 +97,8 @@ class _Core:
             partial(counted, data_dir / files.FOLDER, self.loader.progress, self.queries),
         )
         self._stop = threading.Event()
-        runs = (self.loader.run, self._watch_growth, *beside)
-        self._threads = [threading.Thread(target=run, args=(self._stop,), name=run.__qualname__) for run in runs]
+        runs = {"loader": self.loader.run, "growth": self._watch_growth} | {run.__qualname__: run for run in beside}
+        self._threads = [threading.Thread(target=run, args=(self._stop,), name=name) for name, run in runs.items()]
 
     def start(self) -> None:
         for thread in self._threads:

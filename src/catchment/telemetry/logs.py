@@ -264,8 +264,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _secrets_of(settings: Settings) -> Iterable[str]:
-    if settings.console.token:
-        yield settings.console.token
+    yield from (secret for secret in (settings.console.token, settings.console.token_hash) if secret)
     yield settings.privacy.hash_key
     for app in settings.apps.values():
         if app.moesif:
