@@ -220,3 +220,25 @@ def test_properties_of_very_many_keys_are_written_to_few_files(engine: ClickHous
     assert engine.query("SELECT count() AS n FROM event_rows").rows == [{"n": 1}]
     [folder] = {path.parent for path in engine._path.rglob("primary.*") if path.parent.name.startswith("2025_")}
     assert len(list(folder.iterdir())) < 20
+
+
+def test_what_a_merge_writes_is_synced_before_what_it_merged_is_dropped(engine: ClickHouseStore) -> None:
+    def synced_files() -> int:
+        return int(engine._text(engine._writer, "SELECT sum(value) FROM system.events WHERE event = 'FileSync'", {}))
+
+    listing = "SELECT name FROM system.tables WHERE database = 'catchment' AND engine LIKE '%MergeTree'"
+    tables = [row["name"] for row in engine.query(listing).rows]
+    assert len(tables) > 8
+    for table in tables:
+        engine._command(f"SYSTEM STOP MERGES catchment.{table}")
+    record = event("merged", kind="api_call", session_token="s", user_id="u", edge="e", tally=1)
+    replayed = event("r", kind="replay")
+    refused = event("r", kind="rejection", status=400)
+    for number in range(2):
+        updated = event("u", kind="user", user_id="u", session_token="s", leaves=[["k", str(number)]])
+        engine.insert(lines(*[found | {"received_us": number + 1} for found in (record, replayed, refused, updated)]))
+    for table in ("event_rows", "deliveries", "rejection_rows", "replay_rows", "profile_leaves", "aliases", "activity"):
+        before = synced_files()
+        engine._command(f"SYSTEM START MERGES catchment.{table}")
+        engine._command(f"OPTIMIZE TABLE catchment.{table} FINAL")
+        assert synced_files() > before, table
