@@ -107,8 +107,8 @@ its default. `catchment config check` names every mistake at once.
 A running server takes a change of `[apps]`, `[limits]`, `[privacy]`, `ingest.trusted_proxies` and the console's token
 within a few seconds, and answers the requests under way by the settings that they began with. Another certificate in
 the files of `ingest.tls_cert` and `ingest.tls_key` is taken as well. If the file has mistakes, it names them and goes
-on with the settings in use. How long things are kept is taken at the next midnight of UTC. Any other change takes effect at the
-next start.
+on with the settings in use. How long things are kept is taken at the next midnight of UTC. Any other change takes
+effect at the next start.
 
 ## What wins
 
