@@ -530,6 +530,17 @@ class TestMaintenance:
         assert printed(capsys, "maintenance", "off", data_dir=configured) == "maintenance is off\n"
 
 
+ROOM: dict[str, Any] = {
+    "unread_bytes": 1_900_000_000,
+    "unread_bytes_max": 68_700_000_000,
+    "free_bytes": 71_200_000_000,
+    "free_bytes_min": 536_870_912,
+    "short": "",
+    "bytes_per_second": None,
+    "seconds_left": None,
+}
+
+
 class TestStatus:
     def test_tells_addresses_rates_lag_disk_and_keys(self, app: AppOf, capsys: pytest.CaptureFixture[str]) -> None:
         act(app, "counted", "counted")
@@ -563,6 +574,27 @@ class TestStatus:
         assert "event_rows" in {row["table"] for row in found["disk"]["tables"]}
         assert found["room"]["short"] == ""
         assert found["loader"]["failing_for_seconds"] is None
+
+    @pytest.mark.parametrize(
+        ("figures", "told"),
+        [
+            ({}, ""),
+            ({"bytes_per_second": 8_100_000, "seconds_left": 7_300}, "; 2 hours left at 8.1 MB a second, then 503"),
+            ({"bytes_per_second": 8_100_000, "seconds_left": 90}, "; 90 seconds left at 8.1 MB a second, then 503"),
+            ({"bytes_per_second": 5, "seconds_left": 400_000}, "; 4 days left at 5 B a second, then 503"),
+            ({"short": "log_full"}, "; log_full: nothing is accepted"),
+        ],
+    )
+    def test_tells_how_long_the_log_will_last_though_no_core_answers(
+        self, capsys: pytest.CaptureFixture[str], figures: dict[str, Any], told: str
+    ) -> None:
+        run_file = {"pid": 7, "ingest": "http://i", "console": "http://c"}
+        report.print_status({"running": run_file, "unanswered": "no answer", "room": ROOM | figures}, [])
+        assert capsys.readouterr().out.splitlines() == [
+            "running  process 7, http://i, console http://c",
+            "core     no answer",
+            f"room     1.9 GB of 68.7 GB wait in the log, 71.2 GB are free{told}",
+        ]
 
     def test_tells_when_the_store_fails(self, capsys: pytest.CaptureFixture[str]) -> None:
         report.print_status(
