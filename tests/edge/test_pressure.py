@@ -30,6 +30,8 @@ HEAD_SECONDS, BODY_SECONDS = 1.5, 2.0
 HEAD_BYTES = 8192
 BODIES_BYTES = 1024 * 1024
 PATIENCE_S = 30.0
+HTTP2_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # with empty settings
+HTTP2_SETTINGS = 4  # the type of a frame
 
 
 def start(folder: Path, **ingest: float) -> Server:
@@ -193,6 +195,11 @@ class TestSlowClients:
             raw.send(b"[" * 200_000)
             assert raw.answer()[0] == 408
 
+    def test_http_2_is_not_spoken(self, strict: Server) -> None:
+        with closing(Raw(strict)) as raw:
+            raw.send(HTTP2_BEGINS)
+            assert raw.socket.recv(100)[:8] in (b"HTTP/1.1", b"")
+
     def test_connections_beyond_the_limit_wait_and_are_served(self, strict: Server) -> None:
         silent = [Raw(strict) for _ in range(20)]
         with closing(Raw(strict)) as raw:
@@ -253,6 +260,15 @@ class TestFlood:
                     continue
                 outcomes.append((answer.status_code, answer.headers.get("retry-after"), names))
         raise AssertionError
+
+
+def test_http_2_is_spoken_where_it_is_turned_on(tmp_path: Path) -> None:
+    server = start(tmp_path, http2=True)
+    with closing(Raw(server)) as raw:
+        raw.send(HTTP2_BEGINS)
+        assert raw.socket.recv(9)[3] == HTTP2_SETTINGS
+    assert AppOf(server, "app0").moesif("/v1/actions", ACTION).status_code == 201
+    assert server.stop() == 0
 
 
 class TestTooMuchAtOnce:

@@ -12,6 +12,7 @@ _FAULTS = {
     403: "Trigger events are turned off for the application.",
     404: "There is no such path.",
     422: "The Idempotency-Key came with another body before.",
+    408: "The body did not come in time.",
     429: "Too many calls.",
     503: "Nothing can be stored now; try again later.",
 }

@@ -57,6 +57,7 @@ _FAULTS = {
     406: "The caller takes no JSON.",
     413: "The body is too large.",
     422: "The Idempotency-Key came with another body before.",
+    408: "The body did not come in time.",
     429: "Too many calls.",
     503: "Nothing can be stored now; try again later.",
 }

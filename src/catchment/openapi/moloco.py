@@ -12,6 +12,7 @@ _FAULTS = {
     403: "The key is not one of this platform, or has expired.",
     404: "There is no such platform or path.",
     422: "The Idempotency-Key came with another body before.",
+    408: "The body did not come in time.",
     429: "Too many calls.",
     503: "Nothing can be stored now; try again later.",
 }
@@ -86,7 +87,7 @@ def paths() -> Json:
 def _tracker(what: str) -> Json:
     refused = {
         str(status): {"description": _FAULTS[status], "content": json_content(ref("MolocoError"))}
-        for status in (400, 404, 429, 503)
+        for status in (400, 404, 408, 429, 503)
     }
     return {
         "tags": [TAG],
