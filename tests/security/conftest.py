@@ -18,7 +18,8 @@ class Target:
     def __init__(self, folder: Path) -> None:
         write_apps(folder / "data", ["default"])
         self.log = folder / "stderr"
-        self.server = Server(folder / "data", "--workers", "1", output=folder)
+        environment = {"CATCHMENT_INGEST__HTTP2": "true"}  # so that it is attacked, too
+        self.server = Server(folder / "data", "--workers", "1", output=folder, environment=environment)
         self.app = AppOf(self.server, "default")
         self.secrets = {
             TOKEN,

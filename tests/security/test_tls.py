@@ -57,13 +57,16 @@ class Shaken(NamedTuple):
     protocol: str | None
 
 
+HTTP2 = {"CATCHMENT_INGEST__HTTP2": "true"}
+
+
 class Encrypted:
     """A server with HTTPS, its files, and where its log output goes."""
 
     def __init__(self, folder: Path) -> None:
         self.files, self._output = Files(folder), folder
         tls = ["--tls-cert", str(self.files.cert), "--tls-key", str(self.files.key)]
-        self.server = Server(folder / "data", "--workers", "2", *tls, output=folder)
+        self.server = Server(folder / "data", "--workers", "2", *tls, output=folder, environment=HTTP2)
         self.ports = [httpx.URL(url).port or 0 for url in (self.server.ingest, self.server.console)]
         self.server.http = httpx.Client(verify=any_certificate(), trust_env=False, timeout=WITHIN_S)
         self.app = AppOf(self.server, "default")

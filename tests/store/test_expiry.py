@@ -57,11 +57,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore
 
 @pytest.fixture
 def store(engine: ClickHouseStore) -> ClickHouseStore:
-    for row in engine.query(
-        "SELECT name FROM system.tables WHERE database = 'catchment' AND engine LIKE '%MergeTree'"
-    ).rows:
-        if row["name"] != "migrations":
-            engine._command(f"TRUNCATE TABLE catchment.{row['name']}")
+    for row in engine.tables():
+        if row["table"] != "migrations":
+            engine._command(f"TRUNCATE TABLE catchment.{row['table']}")
     return engine
 
 
