@@ -6,10 +6,10 @@ import sys
 
 RAISED = """
 import resource
-from catchment.processes import _allow_many_files
+from catchment.parts import allow_many_files
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-_allow_many_files()
+allow_many_files()
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 

@@ -17,6 +17,7 @@ from catchment.retention import DAY_S, QUIET_S, SETTLE_S, Retention, cutoffs
 from catchment.settings import Settings
 from catchment.store.expiry import Cutoffs, Removed
 from catchment.store.store import StoreError
+from catchment.tokens import token_hash
 from tests.conftest import Server, until, write_apps
 from tests.store.contract import event, lines
 
@@ -25,7 +26,7 @@ MIDNIGHT = int(NOON) - DAY_S // 2
 
 
 def settings_with(**tables: object) -> Settings:
-    document = tomllib.loads(first_file())
+    document = tomllib.loads(first_file(token_hash("")))
     document["apps"]["default"]["moesif"] |= tables.get("moesif", {})
     document["apps"]["default"]["batch"] |= tables.get("batch", {})
     return Settings.model_validate(document | {"retention": tables.get("common", {})})

@@ -57,6 +57,7 @@ class Shaken(NamedTuple):
     protocol: str | None
 
 
+WORKERS = 2
 HTTP2 = {"CATCHMENT_INGEST__HTTP2": "true"}
 
 
@@ -66,7 +67,7 @@ class Encrypted:
     def __init__(self, folder: Path) -> None:
         self.files, self._output = Files(folder), folder
         tls = ["--tls-cert", str(self.files.cert), "--tls-key", str(self.files.key)]
-        self.server = Server(folder / "data", "--workers", "2", *tls, output=folder, environment=HTTP2)
+        self.server = Server(folder / "data", "--workers", str(WORKERS), *tls, output=folder, environment=HTTP2)
         self.ports = [httpx.URL(url).port or 0 for url in (self.server.ingest, self.server.console)]
         self.server.http = httpx.Client(verify=any_certificate(), trust_env=False, timeout=WITHIN_S)
         self.app = AppOf(self.server, "default")
@@ -256,6 +257,7 @@ class TestAnotherCertificate:
     def test_a_part_that_dies_meanwhile_comes_back_with_the_one_in_use(self, encrypted: Encrypted) -> None:
         fresh = encrypted.files.renew()
         until(lambda: encrypted.served() == {fresh}, within_s=WITHIN_S)
+        until(lambda: len(encrypted.server.parts("edge")) == 1 + WORKERS, within_s=WITHIN_S)  # the old ones have left
         encrypted.files.key.unlink()
         before = encrypted.server.parts("edge") + encrypted.server.parts("core")
         for pid in (encrypted.server.parts("edge")[0], encrypted.server.parts("core")[0]):
