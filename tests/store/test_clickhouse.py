@@ -80,7 +80,7 @@ def test_a_merge_that_a_full_disk_did_not_take_is_undone_by_opening_the_store_ag
     for name in ("first", "second"):
         engine.insert(lines(event(name)))
     engine._command("OPTIMIZE TABLE catchment.event_rows FINAL")
-    where = "FROM system.parts WHERE table = 'event_rows' AND active AND level > 0"
+    where = "FROM system.parts WHERE table = 'event_rows' AND active AND level > 0 AND rows > 0"  # truncated: empty
     [merged] = engine._text(engine._writer, f"SELECT path {where}", {}).splitlines()
     for file in Path(merged).iterdir():  # as the engine leaves it
         os.truncate(file, 0)
