@@ -60,8 +60,10 @@ class Edge:
         Path(f"/proc/{self._pid}/clear_refs").write_text("5")
 
 
-def flood(server: Running, edge: Edge, path: str, bodies: list[bytes], connections: int, folder: Path) -> Flood:
-    """wrk with so many connections."""
+def flood(
+    server: Running, edge: Edge, path: str, bodies: list[bytes], connections: int, folder: Path, rest_ms: int = 0
+) -> Flood:
+    """wrk with so many connections, each of which rests so long before it sends again."""
     script = folder / "flood.lua"
     quoted = ",\n".join("[==[" + body.decode() + "]==]" for body in bodies)
     script.write_text(
@@ -72,6 +74,7 @@ local bodies = {{{quoted}}}
 local requests, next_one = {{}}, 0
 init = function() for i, body in ipairs(bodies) do requests[i] = wrk.format(nil, "{path}", nil, body) end end
 request = function() next_one = next_one % #requests + 1 return requests[next_one] end
+{f"delay = function() return {rest_ms} end" if rest_ms else ""}
 done = function(summary)
   io.write(string.format("RESULT %f %d %d\\n", summary.duration / 1e6, summary.requests, summary.errors.status))
 end
@@ -136,8 +139,10 @@ def catching_up(server: Running, edge: Edge, folder: Path) -> None:
     """How fast a backlog is loaded while events go on to come."""
     singles = [json.dumps(action(number)).encode() for number in range(1000)]
     batches = [json.dumps([action(start + n) for n in range(100)]).encode() for start in range(0, 2000, 100)]
-    loads = (("single, 8 connections", SINGLE, singles, 8), ("single, 64", SINGLE, singles, 64))
-    for name, path, bodies, connections in (*loads, ("batches of 100, 64", BATCH, batches, 64)):
+    calm = [("batches, 5 000 events/s", BATCH, batches, 10, 200), ("batches, 10 000", BATCH, batches, 10, 100)]
+    calm += [("batches, 20 000", BATCH, batches, 10, 50), ("batches, 30 000", BATCH, batches, 15, 50)]
+    all_out = [("single, all it takes", SINGLE, singles, 64, 0), ("batches, all it takes", BATCH, batches, 64, 0)]
+    for name, path, bodies, connections, rest_ms in calm + all_out:
         for pid in edge.core:
             os.kill(pid, signal.SIGSTOP)
         log = folder / "data" / "log"
@@ -145,7 +150,7 @@ def catching_up(server: Running, edge: Edge, folder: Path) -> None:
             flood(server, edge, BATCH, batches, 16, folder)
         for pid in edge.core:
             os.kill(pid, signal.SIGCONT)
-        load = threading.Thread(target=flood, args=(server, edge, path, bodies, connections, folder))
+        load = threading.Thread(target=flood, args=(server, edge, path, bodies, connections, folder, rest_ms))
         load.start()
         time.sleep(1)
         begin_s, loaded, waiting = loaded_and_waiting(server)
@@ -154,7 +159,7 @@ def catching_up(server: Running, edge: Edge, folder: Path) -> None:
         load.join()
         rate = (loaded_then - loaded) / (end_s - begin_s)
         came = (loaded_then + waiting_then - loaded - waiting) / (end_s - begin_s)
-        print(f"catching up, {name:<22} {came / 1e6:5.1f} MB/s come, {rate / 1e6:5.1f} are loaded: {rate / came:.1f}")
+        print(f"catching up, {name:<24} {came / 1e6:5.1f} MB/s come, {rate / 1e6:5.1f} are loaded: {rate / came:.1f}")
         while unread_bytes(server) > 1_000_000:
             time.sleep(0.5)
 

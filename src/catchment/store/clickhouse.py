@@ -59,6 +59,9 @@ INSERT_SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     # Copies within one insert may stay until the next merge: the views collapse them anyway, and it saves a fifth.
     "optimize_on_insert": 0,
+    # A large insert takes a fifth less time where a second processor is idle; in which order the tables are filled does
+    # not matter, for whatever is cut off is put in again.
+    "parallel_view_processing": 1,
 }
 # Text in a JSON document stays text, also where it looks like a date; a key given twice keeps its first value.
 JSON_SETTINGS: dict[str, Any] = {
