@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from catchment.loader import CANARY, Loader
 from catchment.log.log import Backlog, Batch
 from catchment.settings import Loader as LoaderSettings
-from catchment.store.store import Rows, StoreError
+from catchment.store.store import Answer, AskByName, StoreError
 
 
 class ListLog:
@@ -57,8 +58,11 @@ class PickyStore:
     def tables(self) -> list[dict[str, Any]]:
         raise AssertionError("the loader never asks")
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
-        return Rows([], [])
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
+        raise AssertionError("the loader never asks")
+
+    def asking(self) -> AbstractContextManager[AskByName]:
+        raise AssertionError("the loader never asks")
 
     def close(self) -> None: ...
 

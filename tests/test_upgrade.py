@@ -17,7 +17,7 @@ from catchment.log.disk import LocalDisk
 from catchment.log.reader import LaterFormat, SegmentReader
 from catchment.log.segment import group, header, scan, version_of
 from catchment.settings import Log
-from catchment.store.clickhouse import known_schema
+from catchment.store.schema import known_schema
 from tests.conftest import Server, catchment, until
 
 RELEASED = Path(__file__).parent / "released"
@@ -38,14 +38,14 @@ LATER_VERSION = """
 import shutil, sys
 from pathlib import Path
 from catchment.cli import commands
-from catchment.store import clickhouse
+from catchment.store import schema
 folder = Path(sys.argv[1])
 if not folder.exists():
-    shutil.copytree(str(clickhouse.MIGRATIONS), folder)
+    shutil.copytree(str(schema.MIGRATIONS), folder)
     (folder / "9999_later.sql").write_text(
         "ALTER TABLE catchment.event_rows ADD COLUMN IF NOT EXISTS later String DEFAULT 'later';\\n"
     )
-clickhouse.MIGRATIONS = folder
+schema.MIGRATIONS = folder
 sys.exit(commands.run(sys.argv[2:]))
 """
 

@@ -10,7 +10,7 @@ rejection.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,14 +60,12 @@ class Loader:
         store: Store,
         settings: LoaderSettings,
         *,
-        look_after: Callable[[], None] = lambda: None,
         tracing: Tracing | None = None,
     ) -> None:
         self._log = log
         self._tracing = tracing
         self._store = store
         self._settings = settings
-        self._look_after = look_after  # whatever else must be seen to now and then, between two inserts
         self.progress = Progress()
         self._turn = threading.Lock()
         self._inserting = threading.Lock()
@@ -120,7 +118,6 @@ class Loader:
     def _step_or_note(self, stop: threading.Event) -> int:
         """`step`, but whatever goes wrong with the log, or was not thought of, ends one attempt and not the loading."""
         try:
-            self._look_after()
             self._tidy_now_and_then()
             return self.step(stop)
         except Exception as error:
@@ -157,7 +154,6 @@ class Loader:
                 self._insert(lines)
             except StoreError as error:
                 self._note_failure(error)
-                self._look_after()
                 if stop is None or stop.wait(delay):
                     return False
                 delay = min(delay * 2, RETRY_S_MAX)

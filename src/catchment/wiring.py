@@ -4,7 +4,6 @@ The edge's half is in `edge_wiring`, which imports nothing of the core.
 """
 
 import os
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -31,10 +30,8 @@ from catchment.parts import RUN_HASH
 from catchment.replay import Replay
 from catchment.retention import Retention
 from catchment.settings import Settings
-from catchment.store import queries
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.expiry import Expiry
-from catchment.store.room import PartsWatch
 from catchment.telemetry.tracing import open_tracing
 from catchment.watch import FileWatch
 
@@ -79,8 +76,8 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     tracing = open_tracing("core", os.environ, speaks=True)
     snapshot.clear_stale(data_dir)
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    parts = PartsWatch(store.broken_parts, partial(os.kill, os.getpid(), signal.SIGTERM))
-    loader = Loader(log, store, settings.loader, look_after=parts.look, tracing=tracing)
+    store.watch_parts(partial(os._exit, 1))  # at once, whatever is under way
+    loader = Loader(log, store, settings.loader, tracing=tracing)
     take = partial(snapshot.take, store, loader, data_dir)
     watch = FileWatch(data_dir / config.FILE_NAME)
     access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)
@@ -120,12 +117,12 @@ def snapshot_of_stopped(data_dir: Path) -> Snapshot:
 
 def retention(data_dir: Path, store: ClickHouseStore, loader: Loader) -> Retention:
     """What removes from the store what is older than the settings keep it."""
-    newest = queries.text("newest_arrival")
-    return Retention(
-        partial(config.in_use, data_dir),
-        Expiry(store.open_handle, loader.pause).remove,
-        lambda: float(store.query(newest).rows[0]["seconds"]),
-    )
+
+    def newest_arrival() -> float:
+        with store.asking() as ask:
+            return float(ask("newest_arrival")[0]["seconds"])
+
+    return Retention(partial(config.in_use, data_dir), Expiry(store.open_handle, loader.pause).remove, newest_arrival)
 
 
 def claim_core(data_dir: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from catchment.record import profile_leaves
-from catchment.store.store import QueryError, Store, StoreError
+from catchment.store.store import Column, QueryError, Store, StoreError
 
 NOON = 1_763_812_800_000_000  # 2025-11-22 12:00:00 UTC in microseconds
 
@@ -158,7 +158,7 @@ class StoreContract:
 
     def test_columns_are_told_also_without_rows(self, store: Store) -> None:
         answer = store.query("SELECT app, weight FROM events")
-        assert [tuple(column) for column in answer.columns] == [("app", "LowCardinality(String)"), ("weight", "UInt32")]
+        assert answer.columns == [Column("app", "LowCardinality(String)"), Column("weight", "UInt32")]
         assert answer.rows == []
 
     @pytest.mark.parametrize(

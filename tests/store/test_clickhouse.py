@@ -3,21 +3,23 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catchment.settings import MIB, Sql
-from catchment.store.clickhouse import VIEWS, ClickHouseStore, _statements
+from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.failures import is_passing
 from catchment.store.room import TABLE_SETTINGS
-from catchment.store.store import Store, StoreError
+from catchment.store.schema import VIEWS, statements
+from catchment.store.store import QueryError, Store, StoreError
 from tests.store.books import LedgerContract, ledger
 from tests.store.contract import StoreContract, event, lines
 from tests.store.identity import IdentityContract
 
-BOUNDS = Sql(seconds_max=2, rows_max=1000, memory_bytes_max=64 * MIB)
+BOUNDS = Sql(seconds_max=2, rows_max=1000, memory_bytes_max=64 * MIB, answer_bytes_max=MIB)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,30 @@ def test_a_merge_that_a_full_disk_did_not_take_is_undone_by_opening_the_store_ag
     assert engine.broken_parts() == []
 
 
+def test_the_programs_own_queries_wait_for_no_others(engine: ClickHouseStore) -> None:
+    assert engine._readers
+    with ExitStack() as taken:
+        for _ in range(engine._sql.queries_max):
+            taken.enter_context(engine._readers.one())
+        with engine.asking() as ask:
+            assert [row for row in ask("removal") if row]
+        assert engine.tables()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT arrayWithConstant(1000000, 0.5) FROM numbers(20)",  # as the engine holds it
+        "SELECT arrayWithConstant(500000, 255::UInt8)",  # as JSON only
+        f"SELECT 1 AS {'n' * 2000} FROM numbers(1000)",
+    ],
+)
+def test_an_answer_has_a_bound(engine: ClickHouseStore, query: str) -> None:
+    with pytest.raises(QueryError, match=r"bytes|for result"):
+        engine.query(query)
+    assert engine.query("SELECT 1 AS n").rows == [{"n": 1}]
+
+
 def test_a_view_that_a_full_disk_cut_off_is_made_anew(
     engine: ClickHouseStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,9 +165,9 @@ def test_without_room_on_the_disk_nothing_is_given_to_the_engine(
 def test_an_insert_that_the_disk_did_not_take_has_failed(
     engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catchment.store.room._is_whole", lambda folder, size: False)
+    monkeypatch.setattr("catchment.store.room.is_whole", lambda folder, size: False)
     engine.insert(lines(event("whole")))  # a suspicion is not enough
-    monkeypatch.setattr(engine, "_passes", lambda table, part: False)
+    monkeypatch.setattr(engine._inserted, "_passes", lambda part: False)
     with pytest.raises(StoreError, match="did not take all of") as failed:
         engine.insert(lines(event("half")))
     assert failed.value.passing
@@ -192,7 +218,7 @@ def test_a_store_of_another_version_is_refused_with_what_to_do(engine: ClickHous
 
 def test_a_migration_that_was_cut_off_can_begin_again() -> None:
     text = "-- why\nCREATE TABLE a.b\n(x Int8)\nENGINE = Null;\n\nCREATE VIEW a.c AS SELECT ';' AS x;\n"
-    assert _statements(text) == [
+    assert statements(text) == [
         "CREATE TABLE IF NOT EXISTS a.b\n(x Int8)\nENGINE = Null",
         "CREATE VIEW IF NOT EXISTS a.c AS SELECT ';' AS x",
     ]

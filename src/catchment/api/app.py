@@ -161,14 +161,15 @@ def core_app(
         body = await _body(request)
         wanted = msgspec.json.decode(body, type=SqlRequest)
         answer = await request.app.state.core.queries.ask("sql", wanted.query, wanted.parameters)
-        return _json({"columns": [column._asdict() for column in answer.columns], "rows": answer.rows})
+        return _json({"columns": answer.columns, "rows": answer.encoded})
 
     async def tail(request: Request) -> Response:
         wanted = msgspec.convert(dict(request.query_params), TailRequest)
         begin = wanted.after or f"{datetime.now(UTC) - VISIBLE_WITHIN:%Y-%m-%d %H:%M:%S.%f}"
         parameters = msgspec.structs.asdict(wanted)
         answer = await request.app.state.core.queries.ask("tail", queries.text("tail"), parameters)
-        return _json({"rows": answer.rows, "after": answer.rows[-1]["loaded_at"] if answer.rows else begin})
+        rows = answer.rows
+        return _json({"rows": rows, "after": rows[-1]["loaded_at"] if rows else begin})
 
     async def status(request: Request) -> Response:
         return _json(await run_in_threadpool(request.app.state.core.overview))

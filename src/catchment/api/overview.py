@@ -14,7 +14,6 @@ from catchment.loader import Loader
 from catchment.log.log import Backlog, LogReader
 from catchment.log.room import Growth, Room, seconds_left, shortage
 from catchment.settings import Log, Settings
-from catchment.store import queries
 from catchment.store.store import Store
 
 BOOKS_HOURS = 24
@@ -28,9 +27,11 @@ def overview(
     backlog, progress = log.backlog(), loader.progress
     now = time.time()
     room = _room(backlog, shutil.disk_usage(data_dir).free)
+    with store.asking() as ask:
+        rates, [removal] = ask("rates"), ask("removal")
     return {
         "books": books(store, loader),
-        "rates": store.query(queries.text("rates")).rows,
+        "rates": rates,
         "lag": {
             "unread_bytes": backlog.unread_bytes,
             "seconds": round(max(0.0, now - progress.caught_up_at), 1) if backlog.unread_bytes else 0.0,
@@ -43,7 +44,7 @@ def overview(
             "last_error": progress.last_error,
         },
         "disk": disk_use(data_dir, backlog, store),
-        "retention": store.query(queries.text("removal")).rows[0],
+        "retention": removal,
         "room": room_left(room, settings, growth),
     }
 
@@ -85,8 +86,8 @@ def pulse(log: LogReader, loader: Loader, settings: Settings, data_dir: Path, gr
 def books(store: Store, loader: Loader) -> dict[str, Any]:
     """Whether what came in adds up, in all and by application and source: the ledger of the last hours. Looked at
     between two inserts, for within one the tables are filled one after the other."""
-    with loader.pause():
-        rows = store.query(queries.text("books"), {"hours": BOOKS_HOURS}).rows
+    with store.asking() as ask, loader.pause():  # in this order, or loading would wait for whoever asks something
+        rows = ask("books", hours=BOOKS_HOURS)
     sums = ("received", "stored", "duplicate", "rejected", "late", "difference")
     return {"hours": BOOKS_HOURS} | {name: sum(row[name] for row in rows) for name in sums} | {"rows": rows}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from catchment.store.store import QueryError, Rows, Store
+from catchment.store.store import Answer, QueryError, Store
 from catchment.telemetry.figures import SECONDS, Counter, Histogram
 from catchment.telemetry.tracing import Tracing
 
@@ -25,11 +25,11 @@ class Queries:
         self.counts = Counter()
         self.seconds: dict[str, Histogram] = {}
 
-    async def ask(self, endpoint: str, sql: str, parameters: Mapping[str, Any]) -> Rows:
+    async def ask(self, endpoint: str, sql: str, parameters: Mapping[str, Any]) -> Answer:
         """The answer. Raises `QueryError`."""
         return await run_in_threadpool(self._ask, endpoint, sql, parameters)
 
-    def _ask(self, endpoint: str, sql: str, parameters: Mapping[str, Any]) -> Rows:
+    def _ask(self, endpoint: str, sql: str, parameters: Mapping[str, Any]) -> Answer:
         started, outcome = time.perf_counter(), FAILED
         try:
             with self._tracing.query(endpoint) if self._tracing else nullcontext():

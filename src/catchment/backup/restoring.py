@@ -19,7 +19,8 @@ from catchment.backup.manifest import Advance, BackupError, Counts, Manifest
 from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader
-from catchment.store.clickhouse import ClickHouseStore, known_schema
+from catchment.store.clickhouse import ClickHouseStore
+from catchment.store.schema import known_schema
 
 DIFFERENCE = "difference"
 _PART = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")

@@ -100,7 +100,8 @@ def asker(settings: Settings, data_dir: Path, *, caught_up: bool = False) -> Ite
 
         def in_store(query: str, parameters: Mapping[str, Any]) -> Rows:
             try:
-                return store.query(query, parameters)
+                answer = store.query(query, parameters)
+                return Rows(answer.columns, answer.rows)
             except (QueryError, UnicodeError) as error:
                 raise CannotAsk(str(error)) from None
 

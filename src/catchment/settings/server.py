@@ -142,6 +142,9 @@ class Sql(Section):
     seconds_max: float = Field(30, gt=0, le=3600, description="Time that one query may take.")
     rows_max: int = Field(100_000, ge=1, le=10_000_000, description="Rows that one answer may hold.")
     memory_bytes_max: int = Field(2048 * MIB, ge=16 * MIB, description="Memory that one query may take.")
+    answer_bytes_max: int = Field(
+        64 * MIB, ge=65_536, description="Bytes that one answer may have, in memory and as JSON."
+    )
     queries_max: int = Field(4, ge=1, le=64, description="Queries that run at one time; more wait.")
 
 

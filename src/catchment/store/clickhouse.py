@@ -7,47 +7,28 @@ A handle on which a query failed is thrown away: the engine keeps what the query
 before the answer of a later query on that handle (measured, docs/decisions/0004).
 """
 
-import hashlib
 import json
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import clickhouse_connect
+import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
-from catchment.store import queries, room
+from catchment.store import queries, room, schema
 from catchment.store.failures import is_passing, message_of
 from catchment.store.guard import DATABASE, checked
-from catchment.store.store import Column, QueryError, Rows, StoreError
+from catchment.store.parts import Parts, PartsWatch
+from catchment.store.store import Answer, AskByName, QueryError, StoreError
 
 INCOMING_FOLDER = "incoming"  # beside the store: what is being inserted
-MIGRATIONS = resources.files("catchment.store") / "migrations"
-VIEW_FILES = resources.files("catchment.store") / "views"
-VIEWS = (  # each after those that it reads
-    "alias_owners",
-    "owned_leaves",
-    "leaf_paths",
-    "live_leaves",
-    "profile_facts",
-    "profiles",
-    "events",
-    "users",
-    "visitors",
-    "companies",
-    "subscriptions",
-    "rejections",
-    "ledger",
-)
-
 INSERT_SETTINGS: dict[str, Any] = {
     "date_time_input_format": "best_effort",
     "input_format_skip_unknown_fields": 1,
@@ -93,19 +74,20 @@ class ClickHouseStore:
     def __init__(self, path: Path, sql: Sql) -> None:
         self._path = path
         self._sql = sql
-        self._whole: Set[Path] = frozenset()  # parts that need not be looked at again
         self._incoming = path.with_name(INCOMING_FOLDER)
         shutil.rmtree(self._incoming, ignore_errors=True)  # what a process that was killed was inserting
         if path.exists():
-            room.remove_torn_views(path, VIEWS)
+            room.remove_torn_views(path, schema.VIEWS)
         else:
             room.require(path.parent)
         try:
             self._writer = self.open_handle()
         except ClickHouseError as error:
             raise StoreError(message_of(error)) from error
-        self._readers: SimpleQueue[Client] = SimpleQueue()
-        self._reader_count = 0
+        self._readers: _Readers | None = None
+        self._own_readers: _Readers | None = None
+        self._inserted = Parts(self.open_handle)
+        self._watch: PartsWatch | None = None
 
     def migrate(self) -> list[str]:
         """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views that
@@ -119,15 +101,16 @@ class ClickHouseStore:
         self._apply(fresh)
         self._settle_tables()
         self._make_views(all_of_them=bool(fresh))
-        for _ in range(self._sql.queries_max - self._reader_count):
-            self._readers.put(self._open_reader())
-            self._reader_count += 1
+        if self._readers is None:
+            self._readers = _Readers(self._open_reader, self._sql.queries_max)
+            self._own_readers = _Readers(self._open_reader, 1)
+        self._inserted.accept()
         return list(fresh)
 
-    def migrate_to(self, schema: Mapping[str, str]) -> None:
+    def migrate_to(self, known: Mapping[str, str]) -> None:
         """Applies these migrations only, and makes no views: for parts that were made under them (`attach`)."""
         self._note_migrations()
-        self._apply({name: text for name, text in self._fresh_migrations().items() if name in schema})
+        self._apply({name: text for name, text in self._fresh_migrations().items() if name in known})
 
     def schema(self) -> dict[str, str]:
         """The digest of each migration that was applied; none in a new store."""
@@ -197,63 +180,63 @@ class ClickHouseStore:
             self._writer.close()
             self._writer = self.open_handle()
             raise StoreError(message_of(error), passing=is_passing(error)) from error
-        if found := self.broken_parts():
+        try:
+            found = self.broken_parts()
+        except ClickHouseError as error:
+            raise StoreError(message_of(error), passing=True) from error
+        if found:
             raise StoreError(f"the disk did not take all of {', '.join(found)}", passing=True)
 
     def broken_parts(self) -> list[str]:
-        """Parts that came lately and are not whole on the disk, see `room`. For the thread that inserts."""
-        asked = {"database": DATABASE, "seconds": room.KEEP_REPLACED_S}
-        listed = self._text(self._writer, queries.text("new_parts"), asked).splitlines()
-        parts = {Path(path): (int(size), table) for path, size, table in (row.split("\t") for row in listed)}
-        suspects = room.broken((path, size) for path, (size, _) in parts.items() if path not in self._whole)
-        found = [path for path in suspects if not self._passes(parts[path][1], path.name)]
-        self._whole = parts.keys() - set(found)
-        return [f"{parts[path][1]} {path.name}" for path in found]
+        """Parts that came since the store was opened and are not whole on the disk. For the thread that inserts."""
+        return [str(part) for part in self._inserted.broken()]
 
-    def _passes(self, table: str, part: str) -> bool:
-        """What the engine itself finds when it looks at the files of a part."""
-        try:
-            answer = self._text(self._writer, f"CHECK TABLE {DATABASE}.{table} PART '{part}'", {})
-        except ClickHouseError:
-            return False
-        return all(row.split("\t")[1] == "1" for row in answer.splitlines())
+    def watch_parts(self, give_up: Callable[[], None]) -> None:
+        """Looks at all parts from now on until the store is closed; `give_up` ends the process (`parts`)."""
+        self._watch = PartsWatch(Parts(self.open_handle), give_up)
+        self._watch.start()
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
         """See `Store.query`."""
-        with self._reader() as reader:
-            query = checked(sql, parameters or {}, lambda text, values: self._text(reader, text, values))
-            bound = query.parameters or None
-            try:
-                answer = json.loads(reader.raw_query(query.text, parameters=bound, fmt="JSON", use_database=False))
-            except (ValueError, RecursionError) as error:
-                raise QueryError(f"the answer cannot be put into JSON: {error}") from None
-        columns = [Column(column["name"], column["type"]) for column in answer.get("meta", ())]
-        return Rows(columns, answer.get("data", []))
+        assert self._readers, "migrate comes first"
+        with self._readers.one() as reader:
+            return self._answer(reader, sql, parameters or {})
+
+    @contextmanager
+    def asking(self) -> Iterator[AskByName]:
+        """See `Store.asking`."""
+        assert self._own_readers, "migrate comes first"
+        with self._own_readers.one() as reader:
+            yield lambda name, /, **parameters: self._answer(reader, queries.text(name), parameters).rows
 
     def tables(self) -> list[dict[str, Any]]:
         """See `Store.tables`."""
-        with self._reader() as reader:
+        assert self._own_readers, "migrate comes first"
+        with self._own_readers.one() as reader:
             found = reader.raw_query(queries.text("tables"), fmt="JSONEachRow", use_database=False)
         return [json.loads(line) for line in found.splitlines()]
 
     def close(self) -> None:
         """See `Store.close`."""
-        for _ in range(self._reader_count):
-            self._readers.get().close()
-        self._reader_count = 0
+        for readers in (self._readers, self._own_readers):
+            if readers:
+                readers.close()
+        self._inserted.close()
         self._writer.close()
+        if self._watch:
+            self._watch.close()
 
-    @contextmanager
-    def _reader(self) -> Iterator[Client]:
-        reader = self._readers.get()
+    def _answer(self, reader: Client, sql: str, parameters: Mapping[str, Any]) -> Answer:
+        query = checked(sql, parameters, lambda text, values: self._text(reader, text, values))
+        bound = query.parameters or None
+        answer = reader.raw_query(query.text, parameters=bound, fmt="JSON", use_database=False)
+        if len(answer) > self._sql.answer_bytes_max:
+            most = f"the answer has {len(answer):,} bytes as JSON, and may have {self._sql.answer_bytes_max:,}"
+            raise QueryError(f"{most} (sql.answer_bytes_max); ask for fewer rows or columns, or for sums of them")
         try:
-            yield reader
-        except ClickHouseError as error:
-            reader.close()
-            reader = self._open_reader()
-            raise QueryError(message_of(error)) from None
-        finally:
-            self._readers.put(reader)
+            return msgspec.json.decode(answer, type=Answer)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise QueryError(f"the answer cannot be put into JSON: {error}") from None
 
     def _tables(self, handle: Client) -> dict[str, tuple[Path, int]]:
         """Those that keep rows, but for the list of migrations: the folder of the parts, from the store's, and the
@@ -271,11 +254,11 @@ class ClickHouseStore:
 
     def _apply(self, migrations: Mapping[str, str]) -> None:
         for name, text in migrations.items():
-            for statement in _statements(text):
+            for statement in schema.statements(text):
                 self._command(statement)
             self._command(
                 "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
-                {"name": name, "digest": _digest(text)},
+                {"name": name, "digest": schema.digest(text)},
             )
 
     def _make_views(self, *, all_of_them: bool) -> None:
@@ -283,9 +266,8 @@ class ClickHouseStore:
         rows = self._text(self._writer, queries.text("made_views"), {"database": DATABASE}).splitlines()
         made = dict(row.split("\t") for row in rows)
         anew = all_of_them
-        for name in VIEWS:
-            text = _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8"))
-            digest = _digest(text)
+        for name, text in schema.views().items():
+            digest = schema.digest(text)
             anew = anew or made.get(name) != digest
             if anew:
                 room.require(self._path)
@@ -301,10 +283,10 @@ class ClickHouseStore:
 
     def _fresh_migrations(self) -> dict[str, str]:
         """Name and text of those that are still to be applied."""
-        texts = _migrations()
+        texts = schema.migrations()
         applied = self.schema()
         for name, digest in sorted(applied.items()):
-            if name not in texts or digest != _digest(texts[name]):
+            if name not in texts or digest != schema.digest(texts[name]):
                 raise StoreError(
                     f"the store in {self._path} was made by another version of Catchment ({name});"
                     " use that version, or start with a new --data-dir"
@@ -321,6 +303,7 @@ class ClickHouseStore:
             "max_execution_time": self._sql.seconds_max,
             "timeout_before_checking_execution_speed": 0,
             "max_result_rows": self._sql.rows_max,
+            "max_result_bytes": self._sql.answer_bytes_max,
             "result_overflow_mode": "throw",
             "max_memory_usage": self._sql.memory_bytes_max,
             "max_ast_depth": 500,
@@ -345,30 +328,33 @@ class ClickHouseStore:
         return client.raw_query(query, parameters=dict(parameters), use_database=False).decode()
 
 
-def known_schema() -> dict[str, str]:
-    """The digest of each migration that this version has."""
-    return {name: _digest(text) for name, text in sorted(_migrations().items())}
+class _Readers:
+    """Handles for queries, each used by one thread at a time; one on which a query failed is thrown away."""
 
+    def __init__(self, open_reader: Callable[[], Client], count: int) -> None:
+        self._open_reader = open_reader
+        self._count = count
+        self._free: SimpleQueue[Client] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(open_reader())
 
-def _migrations() -> dict[str, str]:
-    return {file.name: file.read_text("utf-8") for file in MIGRATIONS.iterdir() if file.name.endswith(".sql")}
+    @contextmanager
+    def one(self) -> Iterator[Client]:
+        """Waits until one is free. Raises `QueryError` where the engine fails."""
+        reader = self._free.get()
+        try:
+            yield reader
+        except ClickHouseError as error:
+            reader.close()
+            reader = self._open_reader()
+            raise QueryError(message_of(error)) from None
+        finally:
+            self._free.put(reader)
 
-
-def _statements(text: str) -> list[str]:
-    """The statements of a migration file; each ends with a semicolon at the end of a line."""
-    found = []
-    for part in re.split(r";[ \t]*(?:\n|$)", text):
-        if statement := _without_comments(part):
-            found.append(re.sub(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) ", r"CREATE \1 IF NOT EXISTS ", statement))
-    return found
-
-
-def _without_comments(text: str) -> str:
-    return "\n".join(line for line in text.split("\n") if not line.startswith("--")).strip()
-
-
-def _digest(migration: str) -> str:
-    return hashlib.sha256("\n".join(_statements(migration)).encode()).hexdigest()[:16]
+    def close(self) -> None:
+        """Waits for those in use."""
+        for _ in range(self._count):
+            self._free.get().close()
 
 
 @contextmanager

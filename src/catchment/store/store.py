@@ -4,8 +4,12 @@ Putting lines in twice must not show: every reader sees each event, update and r
 is the same contract as tests, for every implementation.
 """
 
+import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 
 class QueryError(Exception):
@@ -23,7 +27,7 @@ class StoreError(Exception):
         self.passing = passing
 
 
-class Column(NamedTuple):
+class Column(msgspec.Struct, frozen=True):
     """A column of an answer: its name and its ClickHouse type."""
 
     name: str
@@ -37,6 +41,25 @@ class Rows(NamedTuple):
     rows: list[dict[str, Any]]
 
 
+class Answer(msgspec.Struct):
+    """An answer whose rows are still JSON: it may be large, and who only hands it on need not decode it."""
+
+    columns: list[Column] = msgspec.field(name="meta")
+    encoded: msgspec.Raw = msgspec.field(name="data")
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """As `Rows.rows`."""
+        found: list[dict[str, Any]] = json.loads(bytes(self.encoded))
+        return found
+
+
+class AskByName(Protocol):
+    """Answers one of the program's own queries, `queries/NAME.sql`. Raises `QueryError`."""
+
+    def __call__(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]: ...
+
+
 class Store(Protocol):
     """One process's hold on the store. `insert` is called from one thread, `query` from any."""
 
@@ -48,8 +71,12 @@ class Store(Protocol):
         """Puts whole record lines in, durably. Raises `StoreError`."""
         ...
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
         """Answers one read-only query within the bounds of the `sql` settings. Raises `QueryError`."""
+        ...
+
+    def asking(self) -> AbstractContextManager[AskByName]:
+        """For the program's own queries: one of its threads at a time asks them, and waits for no query of others."""
         ...
 
     def tables(self) -> list[dict[str, Any]]:

@@ -1,0 +1,57 @@
+"""What the store consists of: migrations, each applied once and in order, and views, which hold nothing and are made
+anew when their text changes."""
+
+import hashlib
+import re
+from importlib import resources
+
+MIGRATIONS = resources.files("catchment.store") / "migrations"
+VIEW_FILES = resources.files("catchment.store") / "views"
+VIEWS = (  # each after those that it reads
+    "alias_owners",
+    "owned_leaves",
+    "leaf_paths",
+    "live_leaves",
+    "profile_facts",
+    "profiles",
+    "events",
+    "users",
+    "visitors",
+    "companies",
+    "subscriptions",
+    "rejections",
+    "ledger",
+)
+
+
+def known_schema() -> dict[str, str]:
+    """The digest of each migration that this version has."""
+    return {name: digest(text) for name, text in sorted(migrations().items())}
+
+
+def migrations() -> dict[str, str]:
+    """The text of each migration, by its name."""
+    return {file.name: file.read_text("utf-8") for file in MIGRATIONS.iterdir() if file.name.endswith(".sql")}
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a migration file; each ends with a semicolon at the end of a line."""
+    found = []
+    for part in re.split(r";[ \t]*(?:\n|$)", text):
+        if statement := _without_comments(part):
+            found.append(re.sub(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) ", r"CREATE \1 IF NOT EXISTS ", statement))
+    return found
+
+
+def views() -> dict[str, str]:
+    """The text of each view, without comments; each view behind those that it reads."""
+    return {name: _without_comments((VIEW_FILES / f"{name}.sql").read_text("utf-8")) for name in VIEWS}
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not line.startswith("--")).strip()
+
+
+def digest(migration: str) -> str:
+    """By which a store knows whether a text is the one that it was made with."""
+    return hashlib.sha256("\n".join(statements(migration)).encode()).hexdigest()[:16]
