@@ -68,7 +68,7 @@ class SegmentReader:
         self._failing: dict[Path, float] = {}  # since when a segment cannot be read
         self._readable: set[Path] = set()  # segments whose format is known
         self._unsound: dict[str, tuple[int, int, int]] = {}  # newest segment, and where no group is in it up to its end
-        self._done_since: dict[Path, float] = {}  # since when a segment is known to be behind the position
+        self._done_since: dict[Path, tuple[int, float]] = {}  # since when a segment of that size is behind the position
 
     def read(self, bytes_max: int) -> Batch | None:
         """See `LogReader.read`."""
@@ -356,6 +356,8 @@ class SegmentReader:
         if len(segments) != 1 or segments[0][0] != position.sequence:
             return  # the position goes on counting for what is removed, and for nothing else
         path, info = folder / segments[0][1].name, segments[0][1]
+        if self._waiting_bytes(writer, position.sequence, info.size, position):
+            return  # or its hours would begin before it is done with
         if not self._is_older(path, info, max(NEWEST_HOURS, self._settings.keep_loaded_hours)):
             return
         lock = self._disk.try_lock(folder / LOCK_NAME)
@@ -383,9 +385,11 @@ class SegmentReader:
         return [seal_of(tail[begin:end]) is not None for begin, end in scan(tail).groups] == [True]
 
     def _is_older(self, path: Path, info: FileInfo, hours: float) -> bool:
-        """Whether a segment was changed so long ago. Where the wall clock was set back it cannot tell, so the time
-        since the segment was found to be done with counts as well."""
-        since = self._done_since.setdefault(path, self._clock())
+        """Whether a segment that is done with was changed so long ago. Where the wall clock was set back it cannot
+        tell, so the time since the segment was found to be done with, and as large as it is now, counts as well."""
+        size, since = self._done_since.get(path, (-1, 0.0))
+        if size != info.size:
+            self._done_since[path] = info.size, (since := self._clock())
         return not hours or info.changed_at <= time.time() - hours * 3600 or self._clock() - since >= hours * 3600
 
     def _remove(self, path: Path) -> None:
