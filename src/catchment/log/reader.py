@@ -20,6 +20,7 @@ from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
 from catchment.log.room import RESUME_FREE_SHARE
 from catchment.log.segment import (
+    HEADER_BYTES_MAX,
     SEAL_BYTES_MAX,
     SEAL_START,
     VERSION,
@@ -42,7 +43,6 @@ PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again befor
 ROOM_LOOK_S = 1.0
 BLOCK_BYTES = 4096
 _LEAST_READ_BYTES = 1024 * 1024
-_VERSION_BYTES = 64
 
 logger = logging.getLogger(__name__)
 
@@ -232,10 +232,11 @@ class SegmentReader:
         return position, groups
 
     def _require_format(self, path: Path) -> None:
-        """Raises `LaterFormat`; such a segment is neither read, nor stepped over, nor removed."""
+        """Raises `LaterFormat`; such a segment is neither read, nor stepped over, nor removed. A header that is not
+        sound tells no version: it is damage, and what stands behind it is read."""
         if path in self._readable:
             return
-        start = self._read(path, 0, _VERSION_BYTES)
+        start = self._read(path, 0, HEADER_BYTES_MAX)
         version = version_of(start)
         if version not in (None, VERSION):
             reason = (
@@ -246,7 +247,7 @@ class SegmentReader:
                 logger.error("log: %s: %s", path, reason)
                 self._findings.add(path)
             raise LaterFormat(errno.EPROTONOSUPPORT, reason, str(path))
-        if version is not None or len(start) == _VERSION_BYTES:
+        if version is not None or len(start) == HEADER_BYTES_MAX:
             self._readable.add(path)
 
     def _scan(self, path: Path, offset: int, bytes_max: int) -> tuple[bytes, Scan]:
