@@ -249,6 +249,18 @@ class TestOfAStoppedServer:
         catchment("backup", str(tmp_path / "backup"), data_dir=stopped)
         assert (tmp_path / "backup" / "log" / "edge-0" / segment.name).read_bytes() == damaged
 
+    def test_a_backup_of_which_a_folder_of_the_log_cannot_be_read_is_not_restored_in_part(
+        self, stopped: Path, tmp_path: Path
+    ) -> None:
+        later = stopped / "log" / "edge-1" / "000000000001.ndjson"
+        later.parent.mkdir()
+        later.write_bytes(group(b'{"segment":{"version":2,"writer":"edge-1","sequence":1}}\n'))
+        catchment("backup", str(tmp_path / "backup"), data_dir=stopped)
+        told = catchment("restore", str(tmp_path / "backup"), data_dir=tmp_path / "new", code=1)
+        assert "the log could not be loaded, so nothing was kept: " in told
+        assert "install that version" in told
+        assert not (tmp_path / "new").exists()
+
     def test_groups_of_any_size_are_copied_whole(self, tmp_path: Path) -> None:
         chance = random.Random(SEED)
         sizes = [10, 100, manifest.PIECE_BYTES * 3, 5, manifest.PIECE_BYTES, 20]

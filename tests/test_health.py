@@ -1,5 +1,7 @@
 """Health of the core: it lives while it answers; it is ready while what comes in can be loaded."""
 
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -13,10 +15,12 @@ from catchment.api.access import Access
 from catchment.api.app import OpenedCore, core_app
 from catchment.api.requests import watched
 from catchment.loader import Loader
+from catchment.log.segment import group, segment_name
 from catchment.settings import Loader as LoaderSettings
 from catchment.store.store import Rows
 from catchment.watch import FileWatch
-from tests.conftest import TOKEN, Server, write_apps
+from tests.conftest import TOKEN, AppOf, Server, catchment, write_apps
+from tests.edge.test_pressure import ACTION
 from tests.test_loader import ListLog, PickyStore, line
 
 
@@ -102,3 +106,44 @@ def test_both_ports_tell_anybody(server: Server, path: str) -> None:
     for url in (server.ingest, server.console):
         answer = server.http.get(url + path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_folder_of_the_log_that_cannot_be_read_holds_up_no_other_and_is_told_everywhere(tmp_path: Path) -> None:
+    write_apps(tmp_path, ["default"])
+    held = tmp_path / "log" / "edge-5" / segment_name(1)
+    held.parent.mkdir(parents=True)
+    held.write_bytes(group(b'{"segment":{"version":2,"writer":"edge-5","sequence":1}}\n'))
+    output = tmp_path / "output"
+    output.mkdir()
+    server = Server(tmp_path, output=output)
+    try:
+        app = AppOf(server, "default")
+        for number in range(5):
+            assert app.moesif("/v1/actions", ACTION | {"transaction_id": str(number)}).status_code == 201
+            app.events(number + 1)
+        answer = server.http.get(server.console + "/health/ready")
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {
+                "status": "ok",
+                "warning": "what waits in a folder of the log cannot be read; all else is loaded, and"
+                " `catchment status` tells why",
+            },
+        )
+        loader = server.api.get("/api/status").json()["loader"]
+        assert (loader["failing_for_seconds"], loader["last_error"]) == (None, "")
+        [reason] = loader["unreadable"]
+        assert reason.startswith(f"{held}: a later version of Catchment wrote it")
+        assert f"log      cannot be read: {reason}" in catchment("status", data_dir=tmp_path)
+        metrics = server.api.get("/metrics").text
+        assert "\ncatchment_log_unreadable_folders 1.0\n" in metrics
+        assert "\ncatchment_loader_failing 0.0\n" in metrics
+    finally:
+        assert server.stop() == 0
+    told = (output / "stderr").read_text()
+    assert told.count("a later version of Catchment wrote it") == 1
+    assert "an attempt failed" not in told
+    command = [sys.executable, "-m", "catchment", "sql", "SELECT 1", "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "a later version of Catchment wrote it" in done.stderr, "an answer may lack what waits there"

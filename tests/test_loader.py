@@ -29,6 +29,9 @@ class ListLog:
     def backlog(self) -> Backlog:
         return Backlog(0, 0)
 
+    def unreadable(self) -> list[str]:
+        return []
+
     def unread_records(self) -> int:
         return sum(lines.count(b"\n") for lines in self.waiting)
 
@@ -156,3 +159,40 @@ def test_a_line_that_the_store_cannot_take_is_kept_as_a_rejection_and_holds_up_n
     )
     assert rejection["payload"].encode() == lines[where]
     assert loader.progress.unloadable_lines == 1
+
+
+def test_while_a_folder_cannot_be_read_it_is_not_caught_up_and_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = ListLog(line(1))
+    loader = Loader(log, PickyStore(), LoaderSettings())
+    began_at = loader.progress.caught_up_at = 1.0
+    monkeypatch.setattr(log, "unreadable", lambda: ["a segment: a later version wrote it"])
+    assert loader.step()
+    assert not loader.step()
+    assert loader.progress.caught_up_at == began_at
+    assert loader.progress.failing_since is None
+    monkeypatch.setattr(log, "unreadable", list)
+    assert not loader.step()
+    assert loader.progress.caught_up_at > began_at
+
+
+def test_a_failure_is_over_once_the_log_can_be_read_though_there_is_nothing_to_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("catchment.loader.RETRY_S_MAX", 0.01)
+    log, stop = ListLog(), threading.Event()
+    loader = Loader(log, PickyStore(), LoaderSettings())
+    failed: list[bool] = []
+
+    def read(bytes_max: int) -> Batch | None:
+        if not failed:
+            failed.append(True)
+            raise OSError("no folder can be read")
+        failed.append(loader.progress.failing_since is not None)
+        if len(failed) == 3:
+            stop.set()
+        return None
+
+    monkeypatch.setattr(log, "read", read)
+    loader.run(stop)
+    assert failed[:3] == [True, True, False]
+    assert loader.progress.last_error == "no folder can be read"

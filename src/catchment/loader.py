@@ -131,7 +131,9 @@ class Loader:
         set."""
         batch = self._log.read(self._settings.batch_bytes_max)
         if batch is None:
-            self.progress.caught_up_at = time.time()
+            self.progress.failing_since = None  # else it would be said until the next event comes
+            if not self._log.unreadable():
+                self.progress.caught_up_at = time.time()
             return 0
         if batch.lines and not self._insert_patiently(batch.lines, stop):
             return 0

@@ -7,12 +7,14 @@ import os
 import random
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catchment.books import MINUTE_US, Books
+from catchment.dialects.dialect import Arrival
 from catchment.edge.journal import Journal
 from catchment.errors import LogUnavailable
 from catchment.log.disk import LocalDisk
@@ -180,3 +182,30 @@ class TestEdge:
         [counted], [closing] = edge.log.lines(2), edge.log.lines(3)
         assert (counted["kind"], counted["app"], counted["code"], counted["status"]) == ("rejection", "", "key", 401)
         assert (counted["count"], counted["tally"], closing["tally"]) == (3, 5, 5)
+
+    async def test_a_defect_while_closing_a_minute_ends_that_attempt_and_not_the_bookkeeping(
+        self, edge: Edge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("catchment.edge.app.MINUTE_CLOSES_S", 0.001)
+        monkeypatch.setattr("catchment.edge.app.BOOKS_STAY_OPEN_S", 0.0)
+        await edge.send(post(3))
+        later_us = edge.app._arrive().received_us + MINUTE_US
+        monkeypatch.setattr(edge.app, "_arrive", lambda: Arrival(datetime.now(UTC), later_us, str))
+        close, failures = edge.app._journal.close_minutes, [RuntimeError("a defect"), OSError("another")]
+        closed = asyncio.Event()
+
+        def fail_then_close(until_us: int, rejections: Any) -> None:
+            if failures:
+                raise failures.pop()
+            close(until_us, rejections)
+            closed.set()
+
+        monkeypatch.setattr(edge.app._journal, "close_minutes", fail_then_close)
+        keeping = asyncio.ensure_future(edge.app._keep_books())
+        waiting = asyncio.ensure_future(closed.wait())
+        await asyncio.wait({keeping, waiting}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert closed.is_set()
+        assert not keeping.done()
+        keeping.cancel()
+        assert [(line["kind"], line["tally"]) for line in edge.log.lines(1)] == [("tally", 3)]
+        assert caplog.text.count("defect while closing the books") == 2

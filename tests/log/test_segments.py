@@ -161,6 +161,35 @@ async def test_what_was_appended_before_a_failure_was_known_fails_with_it(segmen
     assert drain(segments.reader()) == [line(1), line(4)]
 
 
+async def test_an_append_at_the_moment_when_the_disk_works_again_is_taken(segments: Segments) -> None:
+    """The log's thread forgets the failure between two steps of the append."""
+    now, between = 0.0, list[Callable[[], object]]()
+
+    def clock() -> float:
+        while between:
+            thread = threading.Thread(target=between.pop())
+            thread.start()
+            thread.join()
+        return now
+
+    loop = asyncio.get_running_loop()
+    writer = SegmentWriter(segments.disk, segments.root, SMALL, loop=loop, clock=clock, background=False)
+    segments.disk.fail_append = failing(errno.EIO)
+    failed = writer.append(line(1))
+    writer.commit_waiting()
+    with pytest.raises(LogUnavailable):
+        await failed
+    del segments.disk.fail_append
+    now = 10.0
+    first = writer.append(line(2))
+    between.append(writer.commit_waiting)
+    second = writer.append(line(3))
+    writer.commit_waiting()
+    await asyncio.gather(first, second)
+    assert drain(segments.reader()) == [line(2), line(3)]
+    await writer.close()
+
+
 async def test_more_than_may_wait_for_the_disk_is_refused(tmp_path: Path) -> None:
     segments = Segments(tmp_path, Log(unsynced_bytes_max=1 << 20))
     writer = segments.writer()

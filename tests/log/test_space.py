@@ -1,6 +1,7 @@
 """What the log still takes on the disk: segments go once they are loaded and sound, also where little or nothing comes,
 and what stays is told in parts."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from catchment.log.disk import LocalDisk
 from catchment.log.reader import NEWEST_HOURS, SegmentReader
 from catchment.log.segment import group, segment_name
+from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
 from tests.log.contract import drain, line, records
 from tests.log.test_recovery import EDGE, FIRST, Machine, machine  # noqa: F401
@@ -178,6 +180,55 @@ async def test_a_clock_that_jumps_keeps_no_loaded_segment_for_longer_and_removes
     )
     await late.close()
     assert records(reader.read(1 << 20)) == [line(999)]
+
+
+async def test_a_segment_stays_its_hours_from_when_it_was_done_with_however_often_it_was_looked_at(
+    tmp_path: Path,
+) -> None:
+    now = 0.0
+    settings = Log(keep_loaded_hours=24, segment_hours_max=24, free_bytes_min=0)
+    disk, loop = LocalDisk(), asyncio.get_running_loop()
+    writer = SegmentWriter(disk, tmp_path, settings, loop=loop, clock=lambda: now, background=False)
+    reader = SegmentReader(disk, tmp_path, settings, clock=lambda: now)
+
+    async def put(number: int) -> None:
+        future = writer.append(line(number))
+        writer.commit_waiting()
+        await future
+        assert drain(reader) == [line(number)]
+
+    def segments() -> list[str]:
+        return [path.name for path in sorted((tmp_path / "edge-0").glob("*.ndjson"))]
+
+    for at in range(24):
+        now = at * HOUR_S
+        await put(at)
+        reader.tidy()  # which looks at the newest segment, while it is still written to
+    for hour, left in ((24.3, [1, 2]), (46.9, [1, 2]), (48.5, [2, 3])):
+        now = hour * HOUR_S
+        await put(round(hour * 10))
+        reader.tidy()
+        assert segments() == [segment_name(number) for number in left], hour
+    await writer.close()
+
+
+async def test_a_segment_that_waits_to_be_loaded_is_not_taken_for_one_that_is_done_with(tmp_path: Path) -> None:
+    now = 0.0
+    settings = Log(keep_loaded_hours=24, free_bytes_min=0)
+    writer = SegmentWriter(LocalDisk(), tmp_path, settings, loop=asyncio.get_running_loop())
+    reader = SegmentReader(LocalDisk(), tmp_path, settings, clock=lambda: now)
+    await writer.append(line(1))
+    assert drain(reader) == [line(1)]
+    await writer.append(line(2))
+    await writer.close()
+    reader.tidy()
+    now = 30 * HOUR_S  # in which the store was away
+    assert drain(reader) == [line(2)]
+    reader.tidy()
+    assert (tmp_path / "edge-0" / segment_name(1)).exists()
+    now += 24 * HOUR_S
+    reader.tidy()
+    assert not (tmp_path / "edge-0" / segment_name(1)).exists()
 
 
 async def _loaded(root: Path, settings: Log) -> tuple[Segments, SegmentReader]:

@@ -122,6 +122,14 @@ class _Core:
             return "nothing can be loaded into the store; `catchment status` tells why, and the log keeps everything"
         return ""
 
+    def warning(self) -> str:
+        """A sentence, for anybody too, on what is wrong though the core is ready; `""` where nothing is."""
+        if self.log.unreadable():
+            return (
+                "what waits in a folder of the log cannot be read; all else is loaded, and `catchment status` tells why"
+            )
+        return ""
+
     def _watch_growth(self, stop: threading.Event) -> None:
         """Looks at what waits in the log, until `stop` is set."""
         while not stop.wait(GROWTH_LOOK_S):
@@ -184,7 +192,9 @@ def core_app(
     async def ready(request: Request) -> Response:
         core: _Core | None = getattr(request.app.state, "core", None)
         reason = core.why_not_ready() if core else "the store is not open"
-        return _json({"status": "unavailable", "reason": reason}, 503) if reason else _json({"status": "ok"})
+        if core is None or reason:
+            return _json({"status": "unavailable", "reason": reason}, 503)
+        return _json({"status": "ok"} | ({"warning": warning} if (warning := core.warning()) else {}))
 
     async def describe(_: Request) -> Response:
         return _json(openapi)

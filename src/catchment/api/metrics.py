@@ -121,6 +121,12 @@ FRESH = (
         [],
         lambda found: [([], float(found["failing"]))],
     ),
+    Metric(
+        "catchment_log_unreadable_folders",
+        "Folders of the log that cannot be read now, so that what waits in them is not loaded; all else is",
+        [],
+        lambda found: [([], found["unreadable_folders"])],
+    ),
     Metric("catchment_log_bytes", "Bytes that the log takes", [], lambda found: [([], found["log_bytes"])]),
     Metric(
         "catchment_log_unsynced_bytes_max",

@@ -23,7 +23,7 @@ def overview(
     store: Store, log: LogReader, loader: Loader, data_dir: Path, settings: Log, growth: Growth
 ) -> dict[str, Any]:
     """The books, rates per application and source, lag, disk in bytes, when what is too old was removed, how much room
-    is left for how long, and whether loading works."""
+    is left for how long, and whether loading works: `unreadable` is what of the log is not loaded, and why."""
     backlog, progress = log.backlog(), loader.progress
     now = time.time()
     room = _room(backlog, shutil.disk_usage(data_dir).free)
@@ -42,6 +42,7 @@ def overview(
             "unloadable_lines": progress.unloadable_lines,
             "failing_for_seconds": round(now - progress.failing_since, 1) if progress.failing_since else None,
             "last_error": progress.last_error,
+            "unreadable": log.unreadable(),
         },
         "disk": disk_use(data_dir, backlog, store),
         "retention": removal,
@@ -75,6 +76,7 @@ def pulse(log: LogReader, loader: Loader, settings: Settings, data_dir: Path, gr
         "unread_records": log.unread_records() if backlog.unread_bytes else 0,
         "lag_seconds": behind_s,
         "failing": progress.failing_since is not None,
+        "unreadable_folders": len(log.unreadable()),
         "log_bytes": backlog.held_bytes,
         "unsynced_bytes_max": settings.log.unsynced_bytes_max,
         "free_bytes": free_bytes,

@@ -180,6 +180,8 @@ def _load(log: LogReader, loader: Loader, begin: Begin) -> None:
     advance = begin("loading what was in the log", log.backlog().unread_bytes)
     while loaded := loader.step():
         advance(loaded)
+    if unreadable := log.unreadable():
+        raise BackupError(f"the log could not be loaded, so nothing was kept: {unreadable[0]}")
     if loader.progress.last_error:
         raise BackupError(f"the log could not be loaded, so nothing was kept: {loader.progress.last_error}")
 

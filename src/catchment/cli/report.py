@@ -209,6 +209,8 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     console.print(f"lag      {behind}")
     if loader["failing_for_seconds"] is not None:
         console.print(f"store    fails for {loader['failing_for_seconds']} s: {loader['last_error']}", style="red")
+    for reason in loader.get("unreadable", []):  # a core that was started by an older version tells none
+        console.print(f"log      cannot be read: {reason}", style="red")
     _print_books(found["books"])
     if found["retention"]["enforced_at"]:
         console.print(f"age      what is too old was last removed at {found['retention']['enforced_at']} UTC")

@@ -346,7 +346,12 @@ class EdgeApp:
         """Closes the books of each minute once it is over and nothing of it is under way any more."""
         while True:
             await asyncio.sleep(MINUTE_CLOSES_S - time.time() % MINUTE_CLOSES_S + BOOKS_STAY_OPEN_S)
-            self._close_books(self._arrive().received_us)
+            try:
+                self._close_books(self._arrive().received_us)
+            except Exception:
+                logger.exception(
+                    "edge: defect while closing the books of a minute; the next attempt follows in a minute"
+                )
 
     def _close_books(self, until_us: int) -> None:
         self._journal.close_minutes(until_us, list(self._rejections.overflow(until_us, _new_id)))

@@ -15,6 +15,7 @@ from catchment.errors import LogUnavailable
 from catchment.log.log import LogWriter
 from catchment.record import Record, RejectionRecord, encode_lines
 
+ROOM_WITHIN_S = 30.0  # what waits longer for the disk is answered 503
 RECORDS_TO_BODY = 2  # bytes, about: a record has the element as sent, and much of it again in its fields
 _ENCODED_AT_ONCE = 2000
 
@@ -33,15 +34,43 @@ class Journal:
         self._append_bytes_max = append_bytes_max
         self._books = Books()
         self._progress: asyncio.Future[None] | None = None
+        self._turn = asyncio.Lock()  # which those who wait for room get in the order in which they came
+        self._in_line = 0  # how many these are
+        self._settled_bytes = 0  # durable or failed, since the start
         self.waiting_bytes = 0
 
     async def room_for(self, body_bytes: int) -> None:
         """Waits until the records of a body of so many bytes are likely to be taken: to make them for nothing costs
-        most where the disk is slow. What waits here has its place at the gate, so it is bounded."""
-        while self.waiting_bytes and self.waiting_bytes + body_bytes * RECORDS_TO_BODY > self._append_bytes_max:
-            if self._progress is None:
-                self._progress = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._progress)
+        most where the disk is slow. What waits here has its place at the gate, so it is bounded.
+
+        Nobody passes one who came before, or a large body would wait for as long as small ones keep coming. A call
+        without a body waits for nobody: it mostly reads, and brings one event at most. Raises `LogUnavailable` where it
+        takes too long.
+        """
+        if not self._in_line and self._fits(body_bytes):
+            return
+        if body_bytes:
+            await self._wait_in_line(body_bytes)
+
+    async def _wait_in_line(self, body_bytes: int) -> None:
+        self._in_line += 1
+        try:
+            async with asyncio.timeout(ROOM_WITHIN_S), self._turn:
+                # of one that never fits, what came later is nothing to wait for
+                settled = self._settled_bytes + self.waiting_bytes
+                while not self._fits(body_bytes) and self._settled_bytes < settled:
+                    if self._progress is None:
+                        self._progress = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._progress)
+        except TimeoutError:
+            reason = "the disk did not take what was appended before in time"
+            raise LogUnavailable(reason, cause="unsynced_bytes") from None
+        finally:
+            self._in_line -= 1
+
+    def _fits(self, body_bytes: int) -> bool:
+        waiting = self.waiting_bytes
+        return not waiting or waiting + body_bytes * RECORDS_TO_BODY <= self._append_bytes_max
 
     def append(self, records: list[Record]) -> "asyncio.Future[None]":
         """Done once the records of one request are durable, or fails with `LogUnavailable`. Raises that, or
@@ -105,6 +134,7 @@ class Journal:
 
     def _settle(self, edge: str, size: int, durable: "asyncio.Future[Any]") -> None:
         self.waiting_bytes -= size
+        self._settled_bytes += size
         if self._progress is not None:
             self._progress.set_result(None)
             self._progress = None

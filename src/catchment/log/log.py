@@ -54,7 +54,10 @@ class LogReader(Protocol):
     """Takes batches from the log, on one thread of one process."""
 
     def read(self, bytes_max: int) -> Batch | None:
-        """The lines after the committed position, about `bytes_max` of them; None if there are none. Does not block."""
+        """The lines after the committed position, about `bytes_max` of them; None if there are none. Does not block.
+
+        What cannot be read now holds up nothing else, and is `unreadable`. Raises `OSError` where that is all there is.
+        """
         ...
 
     def commit(self, batch: Batch) -> None:
@@ -63,6 +66,11 @@ class LogReader(Protocol):
 
     def backlog(self) -> Backlog:
         """How far behind the reader is; from any thread."""
+        ...
+
+    def unreadable(self) -> list[str]:
+        """What could not be read when that was last tried, so that what waits there is not loaded: a sentence for each
+        part of the log that is held up by it; from any thread."""
         ...
 
     def tidy(self) -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 from catchment.log.census import records_behind
 from catchment.log.disk import Disk, FileInfo
 from catchment.log.folder import LOCK_NAME
+from catchment.log.held import HeldFolders
 from catchment.log.log import Backlog, Batch
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, Position, load_positions, save_positions
 from catchment.log.room import RESUME_FREE_SHARE
 from catchment.log.segment import (
+    HEADER_BYTES_MAX,
     SEAL_BYTES_MAX,
     SEAL_START,
     VERSION,
@@ -42,7 +44,6 @@ PATIENCE_S = 60.0  # how long a segment that cannot be read is tried again befor
 ROOM_LOOK_S = 1.0
 BLOCK_BYTES = 4096
 _LEAST_READ_BYTES = 1024 * 1024
-_VERSION_BYTES = 64
 
 logger = logging.getLogger(__name__)
 
@@ -65,37 +66,40 @@ class SegmentReader:
         self._findings: set[Path] = set()  # what was told already
         self._unwritten: dict[Path, bytes] = {}  # findings that go to the disk before the position passes them
         self._room_again_at = 0.0
+        self._held = HeldFolders(root, clock)
         self._failing: dict[Path, float] = {}  # since when a segment cannot be read
         self._readable: set[Path] = set()  # segments whose format is known
         self._unsound: dict[str, tuple[int, int, int]] = {}  # newest segment, and where no group is in it up to its end
-        self._done_since: dict[Path, float] = {}  # since when a segment is known to be behind the position
+        self._done_since: dict[Path, tuple[int, float]] = {}  # since when a segment of that size is behind the position
 
     def read(self, bytes_max: int) -> Batch | None:
         """See `LogReader.read`."""
         parts: list[bytes] = []
         position: dict[str, Position] = {}
-        failure: OSError | None = None
         size = 0
         writers = self._writers()
+        self._held.keep_only(writers)
         self._turn += 1  # each read begins with another writer, so that a long backlog of one starves no other
         first = self._turn % max(1, len(writers))
         for writer in writers[first:] + writers[:first]:
             start = self._committed.get(writer, START)
             if size >= bytes_max:
                 break
+            if self._held.rests(writer):
+                continue
             try:
                 end, groups = self._read_writer(writer, start, bytes_max - size)
             except OSError as error:
-                failure = error  # and it holds up none of the others
+                self._held.hold(writer, error)  # and it holds up none of the others
                 continue
+            self._held.release(writer)
             if end != start:
                 position[writer] = end
                 parts += groups
                 size += sum(map(len, groups))
-        if failure is not None and not position:
-            raise failure
         if not position:
             self._make_room()
+            self._held.require_another(writers)
         return Batch(b"".join(parts), position, len(parts)) if position else None
 
     def commit(self, batch: Batch) -> None:
@@ -115,7 +119,7 @@ class SegmentReader:
         aside, files = sum(positions), len(positions)
         for writer in self._writers():
             position = self._committed.get(writer, START)
-            infos = self._disk.files(self._root / writer)
+            infos = self._listed(writer)
             damaged = _damaged_segments(infos)
             for info in infos:
                 sequence = sequence_of(info.name)
@@ -131,12 +135,16 @@ class SegmentReader:
                     loaded += info.size - waiting
         return Backlog(unread, loaded, aside, files)
 
+    def unreadable(self) -> list[str]:
+        """See `LogReader.unreadable`."""
+        return self._held.reasons()
+
     def unread_records(self) -> int:
         """See `LogReader.unread_records`."""
         unread = []
         for writer in self._writers():
             position = self._committed.get(writer, START)
-            for sequence, info in self._segments(writer):
+            for sequence, info in _segments_of(self._listed(writer)):
                 offset = position.offset if sequence == position.sequence else 0
                 if waiting := self._waiting_bytes(writer, sequence, info.size, position):
                     unread.append((self._root / writer / info.name, offset, offset + waiting))
@@ -183,8 +191,14 @@ class SegmentReader:
 
     def _segments(self, writer: str) -> list[tuple[int, FileInfo]]:
         """A writer's segments by sequence, oldest first."""
-        found = [(sequence_of(info.name), info) for info in self._disk.files(self._root / writer)]
-        return [(sequence, info) for sequence, info in found if sequence is not None]
+        return _segments_of(self._disk.files(self._root / writer))
+
+    def _listed(self, writer: str) -> list[FileInfo]:
+        """A writer's files; none where they cannot be listed, which `unreadable` tells."""
+        try:
+            return self._disk.files(self._root / writer)
+        except OSError:
+            return []
 
     def _read_writer(self, writer: str, start: Position, bytes_max: int) -> tuple[Position, list[bytes]]:
         """The groups after `start` and the position behind them. The list of segments is taken before any is read:
@@ -232,21 +246,19 @@ class SegmentReader:
         return position, groups
 
     def _require_format(self, path: Path) -> None:
-        """Raises `LaterFormat`; such a segment is neither read, nor stepped over, nor removed."""
+        """Raises `LaterFormat`; such a segment is neither read, nor stepped over, nor removed. A header that is not
+        sound tells no version: it is damage, and what stands behind it is read."""
         if path in self._readable:
             return
-        start = self._read(path, 0, _VERSION_BYTES)
+        start = self._read(path, 0, HEADER_BYTES_MAX)
         version = version_of(start)
         if version not in (None, VERSION):
             reason = (
                 f"a later version of Catchment wrote it (its format is {version}, and this version reads {VERSION});"
                 " install that version: nothing behind it in this folder is loaded until then"
             )
-            if path not in self._findings:
-                logger.error("log: %s: %s", path, reason)
-                self._findings.add(path)
             raise LaterFormat(errno.EPROTONOSUPPORT, reason, str(path))
-        if version is not None or len(start) == _VERSION_BYTES:
+        if version is not None or len(start) == HEADER_BYTES_MAX:
             self._readable.add(path)
 
     def _scan(self, path: Path, offset: int, bytes_max: int) -> tuple[bytes, Scan]:
@@ -265,11 +277,12 @@ class SegmentReader:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if path not in self._failing:
-                self._failing[path] = self._clock()
-                logger.error("log: %s cannot be read, and is tried again for %d s: %s", path, PATIENCE_S, error)
-            if self._clock() - self._failing[path] < PATIENCE_S:
-                raise
+            if self._clock() - self._failing.setdefault(path, self._clock()) < PATIENCE_S:
+                reason = (
+                    f"{error.strerror or error}; it is tried again for {PATIENCE_S:.0f} s, and nothing behind it in its"
+                    " folder is loaded until then"
+                )
+                raise OSError(error.errno, reason, str(path)) from error
             return self._read_around(path, offset, size)
         self._failing.pop(path, None)
         return data
@@ -356,6 +369,8 @@ class SegmentReader:
         if len(segments) != 1 or segments[0][0] != position.sequence:
             return  # the position goes on counting for what is removed, and for nothing else
         path, info = folder / segments[0][1].name, segments[0][1]
+        if self._waiting_bytes(writer, position.sequence, info.size, position):
+            return  # or its hours would begin before it is done with
         if not self._is_older(path, info, max(NEWEST_HOURS, self._settings.keep_loaded_hours)):
             return
         lock = self._disk.try_lock(folder / LOCK_NAME)
@@ -383,15 +398,22 @@ class SegmentReader:
         return [seal_of(tail[begin:end]) is not None for begin, end in scan(tail).groups] == [True]
 
     def _is_older(self, path: Path, info: FileInfo, hours: float) -> bool:
-        """Whether a segment was changed so long ago. Where the wall clock was set back it cannot tell, so the time
-        since the segment was found to be done with counts as well."""
-        since = self._done_since.setdefault(path, self._clock())
+        """Whether a segment that is done with was changed so long ago. Where the wall clock was set back it cannot
+        tell, so the time since the segment was found to be done with, and as large as it is now, counts as well."""
+        size, since = self._done_since.get(path, (-1, 0.0))
+        if size != info.size:
+            self._done_since[path] = info.size, (since := self._clock())
         return not hours or info.changed_at <= time.time() - hours * 3600 or self._clock() - since >= hours * 3600
 
     def _remove(self, path: Path) -> None:
         self._disk.remove(path)
         self._done_since.pop(path, None)
         self._readable.discard(path)
+
+
+def _segments_of(infos: list[FileInfo]) -> list[tuple[int, FileInfo]]:
+    found = [(sequence_of(info.name), info) for info in infos]
+    return [(sequence, info) for sequence, info in found if sequence is not None]
 
 
 def _damaged_segments(infos: list[FileInfo]) -> set[str]:

@@ -26,7 +26,7 @@ VERSION = 1
 WRITER_PREFIX = "edge-"
 _HEADER_START = b'{"segment":'
 _VERSION = re.compile(rb'\{"segment":\{"version":(\d{1,9})\D')
-_HEADER_BYTES_MAX = 256
+HEADER_BYTES_MAX = 256  # with its commit line, in every version of the format
 SEAL_START = b'{"sealed":'
 SEAL_BYTES_MAX = 256  # with its commit line
 _COMMIT_MARK = b'\n{"commit":'
@@ -111,7 +111,7 @@ def is_torn_group(tail: bytes, offset: int) -> bool:
     only, and a commit line is where that ends. Anything behind a commit line, or behind the header, which is short,
     says that there was a later group, so that the one before it had been synced and then was damaged.
     """
-    if offset == 0 and len(tail) > _HEADER_BYTES_MAX:
+    if offset == 0 and len(tail) > HEADER_BYTES_MAX:
         return False
     found = tail.find(_COMMIT_MARK)
     if found < 0:
@@ -126,9 +126,14 @@ def holds_records(lines: bytes) -> bool:
 
 
 def version_of(data: bytes) -> int | None:
-    """The version of the format, by the first bytes of a segment; None where they are no header."""
-    found = _VERSION.match(data)
-    return int(found[1]) if found else None
+    """The version of the format, by the first bytes of a segment; None where they are no sound header.
+
+    The header is a group of the same form in every version, so that its checksum is looked at before it is believed:
+    else one damaged byte would make a later version of it, which nobody reads.
+    """
+    begin, end = next(iter(scan(data[:HEADER_BYTES_MAX]).groups), (0, 0))
+    found = _VERSION.match(data, begin, end)
+    return int(found[1]) if found and begin == 0 else None
 
 
 def seal_of(lines: bytes) -> Seal | None:

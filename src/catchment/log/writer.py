@@ -95,7 +95,8 @@ class SegmentWriter:
         """See `LogWriter.append`."""
         if self._closing:
             raise LogUnavailable("the log is closing", cause="stopping")
-        if self._failed_at is not None and self._clock() - self._failed_at < CALM_S:
+        failed_at = self._failed_at  # once, for the log's thread may forget it at any moment
+        if failed_at is not None and self._clock() - failed_at < CALM_S:
             raise LogUnavailable("the log's disk failed a moment ago", cause="disk")
         if self._unsynced_bytes + len(lines) > self._settings.unsynced_bytes_max:
             raise LogUnavailable("too many bytes are waiting for the disk", cause="unsynced_bytes")
