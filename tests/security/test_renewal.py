@@ -1,5 +1,7 @@
 """Certificates as the tools that renew them lay them down - behind links - and what goes on after a renewal."""
 
+import errno
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ import httpx
 import pytest
 import trustme
 
+from catchment import certificate
 from tests.conftest import Server, until
 from tests.security.test_tls import shaken
 
@@ -120,3 +123,38 @@ def test_a_secret_of_kubernetes_that_is_updated_is_a_renewal(tmp_path: Path) -> 
         until(lambda: served(server) == {fresh}, within_s=WITHIN_S)
     finally:
         assert server.stop(check_books=False) == 0
+
+
+def test_a_renewal_that_the_disk_does_not_take_is_tried_again_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "pair").mkdir()
+    files, kept = Certbot(tmp_path / "pair"), tmp_path / certificate.FILE_NAME
+    files.renew()
+    watched = certificate.Certificate(files.cert, files.key, kept)
+    watched.take()
+    before = kept.read_bytes()
+    watched.look()
+
+    def full(*_: object, **__: object) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for _ in range(2):  # each shortage is told
+        files.renew()
+        with monkeypatch.context() as patch:
+            patch.setattr(certificate.tempfile, "mkstemp", full)
+            for _ in range(5):
+                watched.look()
+        assert kept.read_bytes() == before
+        [told] = caplog.messages
+        assert str(kept) in told
+        assert "No space left on device" in told
+        caplog.clear()
+        watched.look()
+        assert kept.read_bytes() != before
+        before = kept.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate.tempfile, "mkstemp", full)
+        watched.look()  # nothing is left to be taken
+    assert kept.read_bytes() == before
+    assert caplog.messages == []
