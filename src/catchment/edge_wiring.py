@@ -67,7 +67,12 @@ def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
             config.keep_sound(data_dir)
         return loaded
 
-    watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, speaks=speaks)
+    def sound() -> Settings:
+        loaded = config.load(data_dir, name=config.SOUND_NAME)
+        logs.conceal(loaded)
+        return loaded
+
+    watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, sound=sound, speaks=speaks)
     settings = watch.start()
     observer = Observer(data_dir / files.FOLDER, open_tracing("edge", os.environ, speaks=False))
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import ssl
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def test_a_renewal_that_the_disk_does_not_take_is_tried_again_and_told_once(
     for _ in range(2):  # each shortage is told
         files.renew()
         with monkeypatch.context() as patch:
-            patch.setattr(certificate.tempfile, "mkstemp", full)
+            patch.setattr(tempfile, "mkstemp", full)
             for _ in range(5):
                 watched.look()
         assert kept.read_bytes() == before
@@ -154,7 +155,7 @@ def test_a_renewal_that_the_disk_does_not_take_is_tried_again_and_told_once(
         assert kept.read_bytes() != before
         before = kept.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(certificate.tempfile, "mkstemp", full)
+        patch.setattr(tempfile, "mkstemp", full)
         watched.look()  # nothing is left to be taken
     assert kept.read_bytes() == before
     assert caplog.messages == []
