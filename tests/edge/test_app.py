@@ -141,7 +141,7 @@ class Edge:
         self.settings = config.load(folder)
         self.log = Log()
         load = partial(config.load, folder)
-        watch = SettingsWatch(folder / config.FILE_NAME, load, self.settings, sound=load, speaks=True)
+        watch = SettingsWatch(folder / config.FILE_NAME, load, self.settings, sound=load, speaks=lambda: True)
         lookups = Lookups(lambda text: Agent(name=text), None)
         self.maintenance = MaintenanceWatch(folder)
         self.rates = Rates(folder / "rates", self.settings.apps)

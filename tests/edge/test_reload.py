@@ -32,7 +32,7 @@ class Edited:
         self.adopted: list[Settings] = []
         self._folder = folder
         self._step = 0
-        self.watch = SettingsWatch(self.file, self._load, config.load(folder), sound=self._sound, speaks=speaks)
+        self.watch = SettingsWatch(self.file, self._load, config.load(folder), sound=self._sound, speaks=lambda: speaks)
 
     def _load(self) -> Settings:
         self.loads += 1

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trustme
 
-from catchment import certificate
+from catchment import certificate, config
 from tests.conftest import Server, until
 from tests.security.test_tls import shaken
 
@@ -109,6 +109,18 @@ def renewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renewed]:
 
 def test_a_link_that_is_turned_to_another_certificate_is_a_renewal(renewed: Renewed) -> None:
     renewed.renew()
+
+
+def test_after_a_renewal_changes_of_the_settings_are_kept_and_told_as_before(renewed: Renewed) -> None:
+    file, kept = (renewed.server.data_dir / name for name in (config.FILE_NAME, config.SOUND_NAME))
+    sound = file.read_text()
+    for times in (1, 2):
+        renewed.renew()
+        file.write_text(f"{sound}\n# change {times}\n")
+        until(lambda times=times: f"# change {times}" in kept.read_text(), within_s=WITHIN_S)  # type: ignore[misc]
+        until(lambda times=times: renewed.logged("edge: took ") == times, within_s=WITHIN_S)  # type: ignore[misc]
+        file.write_text(f"{sound}\n[[[ {times}\n")
+        until(lambda times=times: renewed.logged("the settings in use stay") == times, within_s=WITHIN_S)  # type: ignore[misc]
 
 
 def test_a_secret_of_kubernetes_that_is_updated_is_a_renewal(tmp_path: Path) -> None:

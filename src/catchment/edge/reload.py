@@ -42,7 +42,7 @@ class SettingsWatch:
         settings: Settings,
         *,
         sound: Callable[[], Settings],
-        speaks: bool,
+        speaks: Callable[[], bool],
     ) -> None:
         self._path = path
         self._load = load
@@ -116,7 +116,7 @@ class SettingsWatch:
         self._tell(logging.ERROR, what, 2 * LOOK_S, error)
 
     def _tell(self, level: int, what: str, *values: object) -> None:
-        logger.log(level if self._speaks else logging.DEBUG, what, *values)
+        logger.log(level if self._speaks() else logging.DEBUG, what, *values)
 
 
 def _tables(path: Path) -> dict[str, Any]:
