@@ -27,7 +27,8 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "catchment.json"
 WITHIN_S = 40.0
 OTHERS = frozenset({"up"})  # what Prometheus itself knows of a target
 WORDS = frozenset(
-    "absent sum max min rate increase histogram_quantile predict_linear abs by on group_left le without job for".split()
+    "absent sum max min rate increase histogram_quantile predict_linear abs and by on group_left le without job"
+    " for".split()
 )
 ACTION = {"action_name": "A", "user_id": "u", "request": {}}
 

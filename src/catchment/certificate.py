@@ -80,6 +80,7 @@ class Certificate:
         self._cert, self._key = cert, key
         self._kept = kept
         self._files = FileWatch(cert, key)
+        self._told = False  # that the copy cannot be written, since it last could
 
     def take(self) -> bool:
         """Copies the pair; whether it is another one. Raises `UnusableCertificate` and `OSError`."""
@@ -103,17 +104,23 @@ class Certificate:
         return True
 
     def look(self) -> None:
-        """Takes the pair if the files have changed; one that cannot be used changes nothing, and is told."""
+        """Takes the pair if the files have changed; one that cannot be used changes nothing, and is told. One that the
+        disk does not take is tried again at each look."""
         if not self._files.changed():
             return
         try:
             if self.take():
                 logger.info("took the certificate %s as it is now", self._cert)
+            self._told = False
         except UnusableCertificate as error:
             what = "the certificate in use stays; mend the files, and they are taken within seconds. ingest.%s: %s"
             logger.error(what, error.setting, error.reason)
         except OSError as error:
-            logger.error("the certificate in use stays: %s cannot be written: %s", self._kept, error.strerror)
+            self._files.forget()
+            if not self._told:
+                what = "the certificate in use stays until %s can be written, which is tried each second: %s"
+                logger.error(what, self._kept, error.strerror)
+            self._told = True
 
 
 def serving_context(kept: Path) -> ssl.SSLContext:

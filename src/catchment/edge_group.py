@@ -9,7 +9,10 @@ are stopped once nobody needs them. What is overridden here is Granian's inside,
 
 import logging
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +23,8 @@ from catchment.edge.leaving import LEAVE, close_inherited
 
 _STARTS_WITHIN_S = 2.0
 _LEAVES_WITHIN_S = 2.0
+_AGAIN_AFTER_S = 10.0
+_LOOK_S = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +49,80 @@ class EdgeGroup(MPServer):
         return super()._spawn_worker(idx, target, partial(_in_worker, others, callback_loader))
 
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
-        """Called by Granian's main loop after `signal_handler_reload`. SIGTERM meanwhile ends the waiting."""
+        """Called by Granian's main loop after `signal_handler_reload`. SIGTERM meanwhile ends the waiting, and the main
+        loop then stops all that there are."""
         self.reload_signal = False
-        self.main_loop_interrupt.clear()
+        self.respawned_wrks.clear()
         old: list[Any] = self.wrks
-        self.wrks: list[Any] = []
+        new = self._spawned(spawn_target, target_loader)
+        self.wrks: list[Any] = old + new
+        self._wait(_STARTS_WITHIN_S)
+        if not self.interrupt_signal:
+            came = len(new) == self.workers and all(worker.is_alive() for worker in new)
+            self.wrks, leaving = (new, old) if came else (old, new)
+            self.interrupt_children[:] = [worker.idx for worker in self.wrks if not worker.is_alive()]
+            if not came:
+                self._put_off()
+            self._let_leave(leaving, partial(self._replace_dead, spawn_target, target_loader), replaced=came)
+        if self.interrupt_signal or self.interrupt_children or self.reload_signal:
+            self.main_loop_interrupt.set()
+
+    def _spawned(self, spawn_target: Any, target_loader: Any) -> list[Any]:
+        """New processes, fewer than are wanted where the system does not give more."""
+        new: list[Any] = []
         for index in range(self.workers):
             worker = self._spawn_worker(index, spawn_target, target_loader)
-            worker.start()
-            self.wrks.append(worker)
-        self.main_loop_interrupt.wait(_STARTS_WITHIN_S)
-        for worker in old:
-            if worker.is_alive():
-                os.kill(worker._id(), LEAVE)
-        self.main_loop_interrupt.wait(_LEAVES_WITHIN_S)
-        for worker in old:
+            try:
+                worker.start()
+            except OSError as error:
+                logger.error("edge: no new process can be started: %s", error.strerror)
+                break
+            new.append(worker)
+        return new
+
+    def _put_off(self) -> None:
+        what = "edge: the new processes, with another certificate, ended at once; those before stay, with theirs"
+        logger.error("%s. This is tried again in %.0f s; what they told before says why", what, _AGAIN_AFTER_S)
+        again = threading.Timer(_AGAIN_AFTER_S, self.signal_handler_reload)
+        again.daemon = True
+        again.start()
+
+    def _let_leave(self, workers: list[Any], meanwhile: Callable[[], None], *, replaced: bool) -> None:
+        """Lets them finish what they have, all at the same time, and stops them."""
+        for worker in workers:
+            worker.interrupt_by_parent = True  # whatever it dies of, it is not to be replaced
+            with suppress(ProcessLookupError):
+                if worker.is_alive():
+                    os.kill(worker._id(), LEAVE)
+        self._wait(_LEAVES_WITHIN_S, workers, meanwhile)
+        if replaced and not self.interrupt_signal:
+            logger.info("edge: serves another certificate")
+        for worker in workers:
             worker.terminate()
-        for worker in old:
-            worker.join(self.workers_kill_timeout)
+        self._wait(self.workers_kill_timeout or 0.0, workers, meanwhile)
+        if self.interrupt_signal:
+            self.wrks = self.wrks + workers  # they have as long as the others now
+            return
+        for worker in workers:
             if worker.is_alive():
                 worker.kill()
-                worker.join()
-        logger.info("edge: serves another certificate")
+            worker.join()
+
+    def _replace_dead(self, spawn_target: Any, target_loader: Any) -> None:
+        """Replaces each that has died, once; one that dies again is the main loop's, which gives up on such."""
+        dead = {index for index in self.interrupt_children if index not in self.respawned_wrks}
+        self.interrupt_children[:] = [index for index in self.interrupt_children if index not in dead]
+        self._respawn_workers([index for index in dead if not self.wrks[index].is_alive()], spawn_target, target_loader)
+
+    def _wait(self, seconds: float, ending: Sequence[Any] = (), meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Waits so long, or until those that are `ending` have all ended, or SIGTERM comes."""
+        deadline = time.monotonic() + seconds
+        while not self.interrupt_signal and (left := deadline - time.monotonic()) > 0:
+            if ending and not any(worker.is_alive() for worker in ending):
+                break
+            self.main_loop_interrupt.wait(min(left, _LOOK_S))
+            self.main_loop_interrupt.clear()  # what it was set for is looked at here, or by the main loop afterwards
+            meanwhile()
 
 
 def _in_worker(others: list[int], load: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ answered, and the store's libraries would double it (docs/backup.md, tests/test_
 import gc
 import os
 from asyncio import AbstractEventLoop
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from catchment.edge.observer import Observer
 from catchment.edge.places import place_finder
 from catchment.edge.rates import Rates
 from catchment.edge.reload import SettingsWatch
+from catchment.edge.speaking import Speaker
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogWriter
 from catchment.log.room import RoomWatch
@@ -58,16 +60,21 @@ def edge_app(data_dir: Path, parent: int, settings: Settings) -> Any:
     `settings` are those that its group was started with."""
     exit_with_parent(parent)
     logs.configure_server(settings, part="edge")  # Granian has set up its own in this process
-    speaks = LocalDisk().try_lock(data_dir / RELOAD_LOCK) is not None  # of many workers, one tells what all find
+    speaks = Speaker(LocalDisk(), data_dir / RELOAD_LOCK, partial(config.keep_sound, data_dir))
 
     def load() -> Settings:
         loaded = config.load(data_dir)
         logs.conceal(loaded)
-        if speaks:
+        if speaks():
             config.keep_sound(data_dir)
         return loaded
 
-    watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, speaks=speaks)
+    def sound() -> Settings:
+        loaded = config.load(data_dir, name=config.SOUND_NAME)
+        logs.conceal(loaded)
+        return loaded
+
+    watch = SettingsWatch(data_dir / config.FILE_NAME, load, settings, sound=sound, speaks=speaks)
     settings = watch.start()
     observer = Observer(data_dir / files.FOLDER, open_tracing("edge", os.environ, speaks=False))
 

@@ -255,7 +255,7 @@ def _certificate(settings: Settings, data_dir: Path) -> tuple[Certificate | None
     if not (cert and key):
         LocalDisk().remove(kept)
         return None, None
-    certificate = Certificate(Path(cert).resolve(), Path(key).resolve(), kept)
+    certificate = Certificate(Path(cert).absolute(), Path(key).absolute(), kept)  # a link may turn
     try:
         certificate.take()
     except UnusableCertificate as error:

@@ -38,5 +38,9 @@ class FileWatch:
         self._taken = stamps
         return True
 
+    def forget(self) -> None:
+        """What was told could not be used now: the next look tells it again, if it is still left alone."""
+        self._taken = []
+
     def _stamps(self) -> list[Stamp]:
         return [stamp(path) for path in self._paths]

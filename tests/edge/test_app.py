@@ -5,6 +5,7 @@ import json
 import re
 from asyncio import Future
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,8 @@ class Edge:
         write_apps(folder, ["default"])
         self.settings = config.load(folder)
         self.log = Log()
-        watch = SettingsWatch(folder / config.FILE_NAME, lambda: config.load(folder), self.settings, speaks=True)
+        load = partial(config.load, folder)
+        watch = SettingsWatch(folder / config.FILE_NAME, load, self.settings, sound=load, speaks=lambda: True)
         lookups = Lookups(lambda text: Agent(name=text), None)
         self.maintenance = MaintenanceWatch(folder)
         self.rates = Rates(folder / "rates", self.settings.apps)

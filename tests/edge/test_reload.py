@@ -1,7 +1,9 @@
 """A change of `catchment.toml` is taken while the server runs, and a mistake in it changes nothing."""
 
+import contextlib
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,14 @@ class Edited:
         self.adopted: list[Settings] = []
         self._folder = folder
         self._step = 0
-        self.watch = SettingsWatch(self.file, self._load, config.load(folder), speaks=speaks)
+        self.watch = SettingsWatch(self.file, self._load, config.load(folder), sound=self._sound, speaks=lambda: speaks)
 
     def _load(self) -> Settings:
         self.loads += 1
         return config.load(self._folder)
+
+    def _sound(self) -> Settings:
+        return config.load(self._folder, name=config.SOUND_NAME)
 
     def write(self, text: str | bytes) -> None:
         """Writes the file in place, at a time of its own however coarse the disk's times are."""
@@ -158,6 +163,18 @@ class TestWatch:
         await edited.look()
         assert [settings.limits.batch_events_max for settings in edited.adopted] == [7]
 
+    async def test_and_the_last_sound_version_of_the_file_if_there_is_one(self, tmp_path: Path) -> None:
+        edited = Edited(tmp_path)
+        edited.change("limits", "batch_events_max", value=7)
+        config.keep_sound(tmp_path)
+        edited.write("[[[")
+        assert edited.watch.start().limits.batch_events_max == 7
+        assert edited.watch.settings.limits.batch_events_max == 7
+        edited.file.write_bytes((tmp_path / config.SOUND_NAME).read_bytes())
+        edited.change("limits", "batch_events_max", value=8)
+        await edited.look()
+        assert [settings.limits.batch_events_max for settings in edited.adopted] == [8]
+
     async def test_only_the_one_that_speaks_is_heard(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         edited = Edited(tmp_path, speaks=False)
         edited.watch.start()
@@ -231,3 +248,29 @@ def test_a_running_server_takes_what_changes_and_outlasts_mistakes(
     heard += capfd.readouterr().err
     assert heard.count("limits.lots: there is no such setting") == 1
     assert heard.count("the next start takes what has changed in sql.seconds_max") == 1
+
+
+def test_a_worker_that_dies_while_the_file_is_broken_comes_back_with_the_change_that_was_taken(tmp_path: Path) -> None:
+    write_apps(tmp_path, ["default"])
+    server = Server(tmp_path, "--workers", "1")
+    try:
+        file = tmp_path / config.FILE_NAME
+        revoked = server.keys["default"]["moesif"]["application_id"]
+        rotated = file.read_text().replace(revoked, KEY)
+        file.write_text(rotated)
+        answers(server, {KEY: 201, revoked: 401})
+        file.write_text(rotated + "\n[[[")
+        [_, killed] = server.parts("edge")
+        os.kill(killed, signal.SIGKILL)
+
+        def back() -> bool:
+            if killed in server.parts("edge"):
+                return False
+            with contextlib.suppress(httpx.TransportError):
+                return statuses(server, KEY) == {201}
+            return False
+
+        until(back, within_s=TAKEN_WITHIN_S)
+        assert statuses(server, revoked) == {401}
+    finally:
+        assert server.stop() == 0

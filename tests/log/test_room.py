@@ -99,7 +99,7 @@ class TestShortage:
         caplog.set_level(logging.INFO)
         disk = TightDisk()
         watch = RoomWatch(disk, tmp_path, LIMITS)
-        silent = RoomWatch(disk, tmp_path, LIMITS, speaks=False)
+        silent = RoomWatch(disk, tmp_path, LIMITS, speaks=lambda: False)
         for free in (2000, 500, 400, 1100, 2000, 2000):
             disk.free = free
             watch.look()

@@ -75,4 +75,4 @@ def main() -> None:
 
 
 def _absolute(path: Path | None) -> str | None:
-    return str(path.resolve()) if path else None
+    return str(path.absolute()) if path else None  # a link stays one, for whoever renews turns it

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,21 @@ logger = logging.getLogger(__name__)
 
 
 class SettingsWatch:
-    """Watches one file for one process. `load` raises `ConfigError`; `settings` are those that the process was given;
-    of the processes that watch one file, one `speaks`."""
+    """Watches one file for one process. `load`, and `sound`, which loads its last sound version, raise `ConfigError`;
+    `settings` are those that the process was given; of the processes that watch one file, one `speaks`."""
 
-    def __init__(self, path: Path, load: Callable[[], Settings], settings: Settings, *, speaks: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[], Settings],
+        settings: Settings,
+        *,
+        sound: Callable[[], Settings],
+        speaks: Callable[[], bool],
+    ) -> None:
         self._path = path
         self._load = load
+        self._sound = sound
         self._speaks = speaks
         self._seen: Stamp = None
         self._loaded: Stamp = None
@@ -47,8 +57,9 @@ class SettingsWatch:
     def start(self) -> Settings:
         """Loads the file, before the event loop runs; the settings to start with.
 
-        Where it cannot be taken they are those that the process was given: a worker that is started again while
-        somebody edits the file must not stay away.
+        Where it cannot be taken they are those of its last sound version, else those that the process was given: a
+        worker that is started again while somebody edits the file must neither stay away, nor go back behind a change
+        that was taken, like a key that works no more.
         """
         self._loaded = self._seen = stamp(self._path)
         try:
@@ -56,6 +67,8 @@ class SettingsWatch:
             self._tables = _tables(self._path)
         except ConfigError as error:
             self._tell_broken(error)
+            with suppress(ConfigError):
+                self.settings = self._sound()
         return self.settings
 
     async def run(self, adopt: Callable[[Settings], None], look_too: Callable[[], None]) -> None:
@@ -103,7 +116,7 @@ class SettingsWatch:
         self._tell(logging.ERROR, what, 2 * LOOK_S, error)
 
     def _tell(self, level: int, what: str, *values: object) -> None:
-        logger.log(level if self._speaks else logging.DEBUG, what, *values)
+        logger.log(level if self._speaks() else logging.DEBUG, what, *values)
 
 
 def _tables(path: Path) -> dict[str, Any]:

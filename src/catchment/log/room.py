@@ -10,7 +10,7 @@ All of it is read from the disk, so it is the same for every process, whether th
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ class RoomWatch:
     """Whether there is room to append, as of the last look: `short` is why not, or `""`. Of the processes that watch
     one log, one `speaks`."""
 
-    def __init__(self, disk: Disk, root: Path, settings: Log, *, speaks: bool = True) -> None:
+    def __init__(self, disk: Disk, root: Path, settings: Log, *, speaks: Callable[[], bool] = lambda: True) -> None:
         self._disk = disk
         self._root = root
         self._settings = settings
@@ -97,7 +97,7 @@ class RoomWatch:
             logger.debug("log: nobody can tell how much room there is: %s", error)
             return
         before, self.short = self.short, shortage(room, self._settings, self.short)
-        if self._speaks and before != self.short:
+        if self._speaks() and before != self.short:  # asked at each look, for whoever speaks may have ended
             self._tell(room)
 
     def _tell(self, room: Room) -> None:
