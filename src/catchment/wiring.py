@@ -120,11 +120,11 @@ def snapshot_of_stopped(data_dir: Path) -> Snapshot:
 
 def retention(data_dir: Path, store: ClickHouseStore, loader: Loader) -> Retention:
     """What removes from the store what is older than the settings keep it."""
-    newest = queries.text("newest_arrival")
+    known = queries.text("known_moment")
     return Retention(
         partial(config.in_use, data_dir),
         Expiry(store.open_handle, loader.pause).remove,
-        lambda: float(store.query(newest).rows[0]["seconds"]),
+        lambda: float(store.query(known).rows[0]["seconds"]),
     )
 
 

@@ -5,7 +5,8 @@ books. The first step is durable before the second begins, and each can be done 
 the ledger shows no difference, and the next pass finishes (docs/decisions/0009). The engine rewrites the parts in its
 own threads; a pass only waits for it, and goes on when the store is opened again.
 
-This knows no settings and no clock: `Cutoffs` come in. It has a handle of its own, one for each pass.
+This knows no settings and no clock: `Cutoffs` come in, and the moment that they were reckoned at. It has a handle of
+its own, one for each pass.
 """
 
 import threading
@@ -56,11 +57,12 @@ class Expiry:
         self._open_handle = open_handle
         self._pause = pause
 
-    def remove(self, cutoffs: Sequence[Cutoffs], stop: threading.Event) -> Removed | None:
-        """One pass; None if `stop` was set before its end. Raises `StoreError`, after which a pass may follow."""
+    def remove(self, cutoffs: Sequence[Cutoffs], stop: threading.Event, *, at: float) -> Removed | None:
+        """One pass, which began `at` seconds since 1970, and that is noted at its end; None if `stop` was set before.
+        Raises `StoreError`, after which a pass may follow."""
         with self._handle() as handle:
             found = handle.remove(cutoffs, stop, self._pause)
-            return found if handle.finish(stop) else None
+            return found if handle.finish(stop, int(at)) else None
 
     @contextmanager
     def _handle(self) -> Iterator["_Pass"]:
@@ -85,6 +87,8 @@ class _Pass:
         self, cutoffs: Sequence[Cutoffs], stop: threading.Event, pause: Callable[[], AbstractContextManager[None]]
     ) -> Removed:
         self._give_up_earlier_passes()
+        if not cutoffs:
+            return Removed()
         values = _parameters(cutoffs)
         found = msgspec.convert(self._row("expire_counts", values), Removed)
         if found == Removed():
@@ -101,12 +105,15 @@ class _Pass:
                 self._wait(stop)
         return found
 
-    def finish(self, stop: threading.Event) -> bool:
-        """Notes that the pass came to its end, unless it did not."""
+    def finish(self, stop: threading.Event, at: int) -> bool:
+        """Notes when the pass began, unless it did not come to its end. Where a later moment stands there, the clock
+        was set back since: it is taken back, or it would vouch for a clock that goes there again."""
         if stop.is_set():
             return False
         self._command("TRUNCATE TABLE catchment.spared_events")
-        self._command("INSERT INTO catchment.kept_from (enforced_at) VALUES (now())")
+        if self._row("removal_moment")["seconds"] > at:
+            self._run("removal_set_back", {"at": at})
+        self._run("removal_done", {"at": at})
         return True
 
     def _spare(self, values: dict[str, Any], events: int) -> None:
