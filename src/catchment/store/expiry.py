@@ -5,6 +5,9 @@ books. The first step is durable before the second begins, and each can be done 
 the ledger shows no difference, and the next pass finishes (docs/decisions/0009). The engine rewrites the parts in its
 own threads; a pass only waits for it, and goes on when the store is opened again.
 
+The engine does not notice that a disk is full (`room`). So no step begins without room, and what is noted for a removal
+must be whole on the disk before anything is removed by it.
+
 This knows no settings and no clock: `Cutoffs` come in, and the moment that they were reckoned at. It has a handle of
 its own, one for each pass.
 """
@@ -12,13 +15,14 @@ its own, one for each pass.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from catchment.store import queries
+from catchment.store import queries, room
 from catchment.store.failures import message_of
 from catchment.store.store import StoreError
 
@@ -82,6 +86,7 @@ class _Pass:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._folder = Path(self._row("store_folder")["path"])
 
     def remove(
         self, cutoffs: Sequence[Cutoffs], stop: threading.Event, pause: Callable[[], AbstractContextManager[None]]
@@ -93,7 +98,7 @@ class _Pass:
         found = msgspec.convert(self._row("expire_counts", values), Removed)
         if found == Removed():
             return found
-        self._run("expire_close_books", values)
+        self._note("kept_from", "expire_close_books", values)
         if found.events or found.bodies:
             with pause():  # an event that comes again now would go with its older copy
                 self._spare(values, found.events)
@@ -120,12 +125,12 @@ class _Pass:
         self._command("TRUNCATE TABLE catchment.spared_events")
         shares = events // IDENTITIES_MAX + 1 if events else 0
         for share in range(shares):
-            self._run("expire_spare", values | {"shares": shares, "share": share})
+            self._note("spared_events", "expire_spare", values | {"shares": shares, "share": share})
 
     def _give_up_earlier_passes(self) -> None:
         """Begun by a process that ended since; this pass does all that was left."""
         if self._row("expire_pending")["pending"]:
-            self._command("KILL MUTATION WHERE database = 'catchment' AND NOT is_done SYNC")
+            self._client.command("KILL MUTATION WHERE database = 'catchment' AND NOT is_done SYNC")
 
     def _wait(self, stop: threading.Event) -> None:
         while (state := self._row("expire_pending"))["pending"]:
@@ -135,16 +140,29 @@ class _Pass:
             if stop.wait(_POLL_S):
                 return
 
+    def _note(self, table: str, name: str, values: dict[str, Any]) -> None:
+        """Inserts into a table what a removal goes by."""
+        self._run(name, values)
+        parts = {Path(row["path"]): row["bytes"] for row in self._rows(queries.text("expire_parts"), {"table": table})}
+        for part in room.broken(parts.items()):
+            if any(not row["is_passed"] for row in self._rows(f"CHECK TABLE catchment.{table} PART '{part.name}'")):
+                raise StoreError(f"the disk did not take all of {table} {part.name}", passing=True)
+
     def _run(self, name: str, values: dict[str, Any]) -> None:
         self._command(queries.text(name), values)
 
     def _command(self, statement: str, values: dict[str, Any] | None = None) -> None:
+        room.require(self._folder)
         self._client.command(statement, parameters=values)
 
     def _row(self, name: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        text = self._client.raw_query(queries.text(name), parameters=values, fmt="JSONEachRow", use_database=False)
-        row: dict[str, Any] = msgspec.json.decode(text)
-        return {column: int(value) if str(value).isdigit() else value for column, value in row.items()}
+        [row] = self._rows(queries.text(name), values)
+        return row
+
+    def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        text = self._client.raw_query(query, parameters=values, fmt="JSONEachRow", use_database=False)
+        rows: list[dict[str, Any]] = [msgspec.json.decode(line) for line in text.splitlines()]
+        return [{name: int(value) if str(value).isdigit() else value for name, value in row.items()} for row in rows]
 
 
 def _parameters(cutoffs: Sequence[Cutoffs]) -> dict[str, Any]:
