@@ -25,7 +25,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
 from catchment.store import queries, room
-from catchment.store.failures import is_passing, message_of
+from catchment.store.failures import is_for_want_of_memory, is_passing, message_of
 from catchment.store.guard import DATABASE, checked
 from catchment.store.store import Column, QueryError, Rows, StoreError
 
@@ -196,7 +196,8 @@ class ClickHouseStore:
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self.open_handle()
-            raise StoreError(message_of(error), passing=is_passing(error)) from error
+            divisible = is_for_want_of_memory(error)
+            raise StoreError(message_of(error), passing=is_passing(error), divisible=divisible) from error
         if found := self.broken_parts():
             raise StoreError(f"the disk did not take all of {', '.join(found)}", passing=True)
 
