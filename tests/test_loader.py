@@ -110,6 +110,41 @@ def test_a_full_disk_makes_no_line_a_rejection() -> None:
     assert loader.progress.unloadable_lines == 0
 
 
+class TightStore(PickyStore):
+    """Takes few lines at once, and for a while none but small ones of its own, since others have the memory."""
+
+    def __init__(self, at_once_max: int, refusals: int) -> None:
+        super().__init__()
+        self.at_once_max = at_once_max
+        self.refusals = refusals
+
+    def insert(self, lines: bytes) -> None:
+        if lines != CANARY and b"rejection" not in lines:
+            self.refusals -= 1
+            if self.refusals >= 0 or lines.count(b"\n") > self.at_once_max:
+                raise StoreError("(total) memory limit exceeded", passing=True, divisible=True)
+        super().insert(lines)
+
+
+@pytest.mark.parametrize(("at_once_max", "refusals"), [(100, 3), (1, 0), (2, 6)])
+def test_memory_that_others_took_makes_no_line_a_rejection(at_once_max: int, refusals: int) -> None:
+    lines = [line(number) for number in range(7)]
+    log, store = ListLog(b"".join(lines)), TightStore(at_once_max, refusals)
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step(threading.Event())
+    assert sorted(set(store.lines)) == lines
+    assert log.waiting == []
+    assert loader.progress.unloadable_lines == 0
+
+
+def test_a_line_that_the_store_cannot_take_is_set_aside_though_memory_is_short() -> None:
+    log, store = ListLog(line(1) + line(2, "poison") + line(3)), TightStore(1, 0)
+    loader = Loader(log, store, LoaderSettings())
+    assert loader.step(threading.Event())
+    assert loader.progress.unloadable_lines == 1
+    assert {line(1), line(3)} < set(store.lines)
+
+
 def test_nothing_is_committed_while_the_store_is_down() -> None:
     log, store = ListLog(line(1)), PickyStore()
     store.down = 10

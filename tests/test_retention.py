@@ -35,22 +35,24 @@ def settings_with(**tables: object) -> Settings:
 class Keeper:
     """A retention whose clocks and store are the test's."""
 
-    def __init__(self, *, newest: float = NOON) -> None:
+    def __init__(self, *, known: float = NOON) -> None:
         self.now = NOON
         self.steady = 1000.0
         self.runs: list[Sequence[Cutoffs]] = []
+        self.began: list[float] = []
         self.fails = 0
         self.settings = settings_with(moesif={"retention": {"events_days": 30}})
         self.stop = threading.Event()
         self.retention = Retention(
-            lambda: self.settings, self.remove, lambda: newest, clock=lambda: self.now, steady=lambda: self.steady
+            lambda: self.settings, self.remove, lambda: known, clock=lambda: self.now, steady=lambda: self.steady
         )
 
-    def remove(self, limits: Sequence[Cutoffs], stop: threading.Event) -> Removed:
+    def remove(self, limits: Sequence[Cutoffs], stop: threading.Event, *, at: float) -> Removed:
         if self.fails:
             self.fails -= 1
             raise StoreError("no room")
         self.runs.append(limits)
+        self.began.append(at)
         return Removed(events=1)
 
     def pass_time(self, seconds: float) -> None:
@@ -130,23 +132,24 @@ def test_a_clock_that_stays_ahead_is_believed_after_an_hour() -> None:
     assert keeper.look() == 2
 
 
-def test_a_start_long_after_the_last_arrival_waits_an_hour() -> None:
-    keeper = Keeper(newest=NOON - QUIET_S - 1)
+def test_a_start_long_after_the_last_moment_that_is_known_waits_an_hour() -> None:
+    keeper = Keeper(known=NOON - QUIET_S - 1)
     assert keeper.look() == 0
     keeper.pass_time(SETTLE_S + 1)
     assert keeper.look() == 1
 
 
 def test_a_store_in_which_nothing_arrived_yet_waits_for_nothing() -> None:
-    assert Keeper(newest=0).look() == 1
+    assert Keeper(known=0).look() == 1
 
 
 def test_a_clock_that_is_set_back_removes_nothing_more() -> None:
     keeper = Keeper()
     keeper.look()
     keeper.now -= 3 * DAY_S
-    keeper.pass_time(DAY_S)
-    assert keeper.look() == 1
+    keeper.look()
+    assert keeper.runs[1][0].events == keeper.runs[0][0].events - 3 * DAY_S
+    assert keeper.began == [NOON, keeper.now], "and a clock that goes there again is not believed at once"
 
 
 def test_a_removal_that_fails_is_tried_again_and_told(
@@ -158,10 +161,10 @@ def test_a_removal_that_fails_is_tried_again_and_told(
     keeper.fails = 1
     remove = keeper.remove
 
-    def then_stop(limits: Sequence[Cutoffs], stop: threading.Event) -> Removed:
+    def then_stop(limits: Sequence[Cutoffs], stop: threading.Event, *, at: float) -> Removed:
         keeper.pass_time(retention.RETRY_S / 2)
         try:
-            return remove(limits, stop)
+            return remove(limits, stop, at=at)
         finally:
             if keeper.runs:
                 stop.set()

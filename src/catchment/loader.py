@@ -4,7 +4,7 @@ Read what is there, put it in, commit the position - in that order, so that a cr
 lines are put in twice, which the store does not show. When the store fails, the loader waits and tries again for ever:
 the log keeps everything meanwhile. Only when the store takes other lines but not these, and not for want of room or the
 like, does it look closer, halves them until the one that cannot be taken stands alone, and keeps that one as a
-rejection.
+rejection. Where memory is short it halves them, too, and keeps none as a rejection.
 """
 
 import logging
@@ -167,10 +167,11 @@ class Loader:
         try:
             self._put(lines)
         except StoreError as error:
-            if error.passing:
-                raise  # on a disk that is nearly full, a rejection may find the room that a sound record did not
-            self._put(CANARY)
             parts = lines.splitlines(keepends=True)
+            if error.passing and not (error.divisible and len(parts) > 1):
+                raise  # on a disk that is nearly full, a rejection may find the room that a sound record did not
+            if not error.passing:
+                self._put(CANARY)
             if len(parts) > 1:
                 middle = len(parts) // 2
                 self._insert(b"".join(parts[:middle]))

@@ -3,14 +3,16 @@
 The settings say for how many days (`settings/retention.py`); they are read afresh each time, so a change needs no
 restart. `store/expiry.py` removes. What counts is the arrival, never the sender's clock.
 
-A clock that is wrong by years would cost everything. So where it has gone further ahead than time has passed, or where
-it stands days behind the newest arrival, nothing is removed until it has stayed so for an hour.
+A clock that is wrong by years would cost everything. So where it has gone further ahead than time has passed, nothing
+is removed until it has stayed so for an hour. What a core compares with when it starts must not have been stamped while
+the clock was in doubt, as arrivals may be: it is when the last pass began, for that one was believed.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from catchment.settings import App, Settings
 from catchment.store.expiry import Cutoffs, Removed
@@ -20,12 +22,16 @@ DAY_S = 86_400
 LOOK_S = 30.0
 RETRY_S = 600.0
 LEAP_S = 3600.0  # so far ahead of the time that has passed, a clock is not believed at once
-QUIET_S = 2 * DAY_S  # nor where nothing arrived for so long
+QUIET_S = 2 * DAY_S  # nor at the start, where no pass was made for so long
 SETTLE_S = 3600.0
 
 logger = logging.getLogger(__name__)
 
-Remove = Callable[[Sequence[Cutoffs], threading.Event], Removed | None]
+
+class Remove(Protocol):
+    """See `Expiry.remove`."""
+
+    def __call__(self, cutoffs: Sequence[Cutoffs], stop: threading.Event, /, *, at: float) -> Removed | None: ...
 
 
 def cutoffs(settings: Settings, now: float) -> list[Cutoffs]:
@@ -52,20 +58,21 @@ def _moment(midnight: int, days: int) -> int:
 
 
 class Retention:
-    """One thread calls `run`. `load` gives the settings as they are now, `newest_arrival` seconds since 1970."""
+    """One thread calls `run`. `load` gives the settings as they are now. `known_moment` gives when the last pass began,
+    or where there was none, when the last record arrived: in seconds since 1970, 0 where nothing is known."""
 
     def __init__(
         self,
         load: Callable[[], Settings],
         remove: Remove,
-        newest_arrival: Callable[[], float],
+        known_moment: Callable[[], float],
         *,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._remove = remove
-        self._newest_arrival = newest_arrival
+        self._known_moment = known_moment
         self._clock = clock
         self._steady = steady
         self._day_done = -1.0
@@ -86,20 +93,19 @@ class Retention:
             stop.wait(LOOK_S)
 
     def look(self, stop: threading.Event) -> None:
-        """Removes what is too old, if that was not done today. Raises what `load`, `remove` and `newest_arrival` do."""
+        """Removes what is too old, if that was not done today. Raises what `load`, `remove` and `known_moment` do."""
         now, steady = self._clock(), self._steady()
         self._watch_clock(now, steady)
-        if steady < self._not_before or now // DAY_S <= self._day_done:
+        if steady < self._not_before or now // DAY_S == self._day_done:
             return
-        limits = cutoffs(self._load(), now)
-        removed = self._remove(limits, stop) if limits else Removed()
+        removed = self._remove(cutoffs(self._load(), now), stop, at=now)
         if removed is not None:
             self._day_done = now // DAY_S
             _tell(removed)
 
     def _watch_clock(self, now: float, steady: float) -> None:
         if self._looked_at is None:
-            ahead = now - (self._newest_arrival() or now)
+            ahead = now - (self._known_moment() or now)
             doubtful = ahead > QUIET_S
         else:
             ahead = (now - self._looked_at[0]) - (steady - self._looked_at[1])

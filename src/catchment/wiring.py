@@ -118,11 +118,11 @@ def snapshot_of_stopped(data_dir: Path) -> Snapshot:
 def retention(data_dir: Path, store: ClickHouseStore, loader: Loader) -> Retention:
     """What removes from the store what is older than the settings keep it."""
 
-    def newest_arrival() -> float:
+    def known_moment() -> float:
         with store.asking() as ask:
-            return float(ask("newest_arrival")[0]["seconds"])
+            return float(ask("known_moment")[0]["seconds"])
 
-    return Retention(partial(config.in_use, data_dir), Expiry(store.open_handle, loader.pause).remove, newest_arrival)
+    return Retention(partial(config.in_use, data_dir), Expiry(store.open_handle, loader.pause).remove, known_moment)
 
 
 def claim_core(data_dir: Path) -> bool:

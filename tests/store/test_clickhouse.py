@@ -231,7 +231,10 @@ def test_a_migration_that_was_cut_off_can_begin_again() -> None:
         ("Cannot write to file (fd = 5): , errno: 28. (CANNOT_WRITE_TO_FILE_DESCRIPTOR)", True),
         ("std::exception: filesystem error: cannot create: No space left on device. (STD_EXCEPTION)", True),
         ("Cannot parse input: expected '{' before: 'x' (NOT_ENOUGH_SPACE): (at row 1) (CANNOT_PARSE_TEXT)", False),
-        ("Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)", False),
+        ("(total) memory limit exceeded: would use 1.00 GiB, maximum: 1.00 GiB. (MEMORY_LIMIT_EXCEEDED)", True),
+        ("Allocator: Cannot malloc 1.00 MiB: , errno: 12, strerror: x: (in file). (CANNOT_ALLOCATE_MEMORY)", True),
+        ("Query memory limit exceeded: would use 9.05 MiB, maximum: 8.00 MiB. (MEMORY_LIMIT_EXCEEDED)", False),
+        ("Cannot parse input: before: '(total) memory limit exceeded: ': (at row 1) (CANNOT_PARSE_TEXT)", False),
         ("", False),
     ],
 )

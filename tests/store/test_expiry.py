@@ -26,6 +26,7 @@ from tests.store.contract import event, lines, update
 
 DAY_S = 86_400
 FIRST = int(datetime(2025, 11, 1, tzinfo=UTC).timestamp())
+NOW = FIRST + 30 * DAY_S
 SECRET = "a-secret-0c7e41f3"
 
 
@@ -64,7 +65,7 @@ def store(engine: ClickHouseStore) -> ClickHouseStore:
 
 
 def remove(store: ClickHouseStore, *cutoffs: Cutoffs) -> Removed:
-    found = Expiry(store.open_handle, nullcontext).remove(cutoffs, threading.Event())
+    found = Expiry(store.open_handle, nullcontext).remove(cutoffs, threading.Event(), at=NOW)
     assert found is not None
     return found
 
@@ -250,7 +251,7 @@ def test_a_removal_that_is_cut_off_leaves_books_that_balance_and_is_finished_by_
     store.insert(days())
     dying = Expiry(lambda: Dying(store.open_handle(), commands), nullcontext)  # type: ignore[arg-type,return-value]
     with nullcontext() if commands == 10 else pytest.raises(StoreError, match="killed"):
-        dying.remove(ALL, threading.Event())
+        dying.remove(ALL, threading.Event(), at=NOW)
     assert differences(store) == []
     remove(store, *ALL)
     assert ids(store) == ["1", "1-2", "1-3"]
@@ -272,7 +273,7 @@ def test_a_removal_that_fails_is_told_and_leaves_nothing_that_is_tried_for_ever(
     store.insert(days())
     failing = Expiry(lambda: Failing(store.open_handle(), 99), nullcontext)  # type: ignore[arg-type,return-value]
     with pytest.raises(StoreError, match="throwIf"):
-        failing.remove(ALL, threading.Event())
+        failing.remove(ALL, threading.Event(), at=NOW)
     assert differences(store) == []
     store._command(FAILING)
     remove(store, *ALL)
@@ -295,7 +296,7 @@ KILLED = """
         _Pass._wait = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     cutoffs = [Cutoffs(*cutoff) for cutoff in json.loads(sys.argv[3])]
     print(json.dumps(store.query("SELECT * FROM ledger WHERE difference != 0").rows))
-    Expiry(store.open_handle, nullcontext).remove(cutoffs, threading.Event())
+    Expiry(store.open_handle, nullcontext).remove(cutoffs, threading.Event(), at=1)
     print(json.dumps(store.query("SELECT event_id FROM events ORDER BY event_id").rows))
     print(json.dumps(store.query("SELECT * FROM ledger WHERE difference != 0").rows))
     store.close()
@@ -318,7 +319,7 @@ def test_a_stop_is_obeyed_between_two_steps(store: ClickHouseStore) -> None:
     store.insert(days())
     stop = threading.Event()
     stop.set()
-    assert Expiry(store.open_handle, nullcontext).remove(ALL, stop) is None
+    assert Expiry(store.open_handle, nullcontext).remove(ALL, stop, at=NOW) is None
     assert differences(store) == []
 
 

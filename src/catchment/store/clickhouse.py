@@ -23,7 +23,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import Sql
 from catchment.store import queries, room, schema
-from catchment.store.failures import is_passing, message_of
+from catchment.store.failures import is_for_want_of_memory, is_passing, message_of
 from catchment.store.guard import DATABASE, checked
 from catchment.store.parts import Parts, PartsWatch
 from catchment.store.store import Answer, AskByName, QueryError, StoreError
@@ -179,7 +179,8 @@ class ClickHouseStore:
         except (ClickHouseError, OSError) as error:
             self._writer.close()
             self._writer = self.open_handle()
-            raise StoreError(message_of(error), passing=is_passing(error)) from error
+            divisible = is_for_want_of_memory(error)
+            raise StoreError(message_of(error), passing=is_passing(error), divisible=divisible) from error
         try:
             found = self.broken_parts()
         except ClickHouseError as error:

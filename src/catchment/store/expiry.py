@@ -5,19 +5,24 @@ books. The first step is durable before the second begins, and each can be done 
 the ledger shows no difference, and the next pass finishes (docs/decisions/0009). The engine rewrites the parts in its
 own threads; a pass only waits for it, and goes on when the store is opened again.
 
-This knows no settings and no clock: `Cutoffs` come in. It has a handle of its own, one for each pass.
+The engine does not notice that a disk is full (`room`). So no step begins without room, and what is noted for a removal
+must be whole on the disk before anything is removed by it.
+
+This knows no settings and no clock: `Cutoffs` come in, and the moment that they were reckoned at. It has a handle of
+its own, one for each pass.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from catchment.store import queries
+from catchment.store import queries, room
 from catchment.store.failures import message_of
 from catchment.store.store import StoreError
 
@@ -56,11 +61,12 @@ class Expiry:
         self._open_handle = open_handle
         self._pause = pause
 
-    def remove(self, cutoffs: Sequence[Cutoffs], stop: threading.Event) -> Removed | None:
-        """One pass; None if `stop` was set before its end. Raises `StoreError`, after which a pass may follow."""
+    def remove(self, cutoffs: Sequence[Cutoffs], stop: threading.Event, *, at: float) -> Removed | None:
+        """One pass, which began `at` seconds since 1970, and that is noted at its end; None if `stop` was set before.
+        Raises `StoreError`, after which a pass may follow."""
         with self._handle() as handle:
             found = handle.remove(cutoffs, stop, self._pause)
-            return found if handle.finish(stop) else None
+            return found if handle.finish(stop, int(at)) else None
 
     @contextmanager
     def _handle(self) -> Iterator["_Pass"]:
@@ -80,16 +86,19 @@ class _Pass:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._folder = Path(self._row("store_folder")["path"])
 
     def remove(
         self, cutoffs: Sequence[Cutoffs], stop: threading.Event, pause: Callable[[], AbstractContextManager[None]]
     ) -> Removed:
         self._give_up_earlier_passes()
+        if not cutoffs:
+            return Removed()
         values = _parameters(cutoffs)
         found = msgspec.convert(self._row("expire_counts", values), Removed)
         if found == Removed():
             return found
-        self._run("expire_close_books", values)
+        self._note("kept_from", "expire_close_books", values)
         if found.events or found.bodies:
             with pause():  # an event that comes again now would go with its older copy
                 self._spare(values, found.events)
@@ -101,24 +110,27 @@ class _Pass:
                 self._wait(stop)
         return found
 
-    def finish(self, stop: threading.Event) -> bool:
-        """Notes that the pass came to its end, unless it did not."""
+    def finish(self, stop: threading.Event, at: int) -> bool:
+        """Notes when the pass began, unless it did not come to its end. Where a later moment stands there, the clock
+        was set back since: it is taken back, or it would vouch for a clock that goes there again."""
         if stop.is_set():
             return False
         self._command("TRUNCATE TABLE catchment.spared_events")
-        self._command("INSERT INTO catchment.kept_from (enforced_at) VALUES (now())")
+        if self._row("removal_moment")["seconds"] > at:
+            self._run("removal_set_back", {"at": at})
+        self._run("removal_done", {"at": at})
         return True
 
     def _spare(self, values: dict[str, Any], events: int) -> None:
         self._command("TRUNCATE TABLE catchment.spared_events")
         shares = events // IDENTITIES_MAX + 1 if events else 0
         for share in range(shares):
-            self._run("expire_spare", values | {"shares": shares, "share": share})
+            self._note("spared_events", "expire_spare", values | {"shares": shares, "share": share})
 
     def _give_up_earlier_passes(self) -> None:
         """Begun by a process that ended since; this pass does all that was left."""
         if self._row("expire_pending")["pending"]:
-            self._command("KILL MUTATION WHERE database = 'catchment' AND NOT is_done SYNC")
+            self._client.command("KILL MUTATION WHERE database = 'catchment' AND NOT is_done SYNC")
 
     def _wait(self, stop: threading.Event) -> None:
         while (state := self._row("expire_pending"))["pending"]:
@@ -128,16 +140,31 @@ class _Pass:
             if stop.wait(_POLL_S):
                 return
 
+    def _note(self, table: str, name: str, values: dict[str, Any]) -> None:
+        """Inserts into a table what a removal goes by."""
+        self._run(name, values)
+        for row in self._rows(queries.text("expire_parts"), {"table": table}):
+            part = Path(row["path"])
+            if room.is_whole(part, row["bytes"]):
+                continue
+            if any(not row["is_passed"] for row in self._rows(f"CHECK TABLE catchment.{table} PART '{part.name}'")):
+                raise StoreError(f"the disk did not take all of {table} {part.name}", passing=True)
+
     def _run(self, name: str, values: dict[str, Any]) -> None:
         self._command(queries.text(name), values)
 
     def _command(self, statement: str, values: dict[str, Any] | None = None) -> None:
+        room.require(self._folder)
         self._client.command(statement, parameters=values)
 
     def _row(self, name: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        text = self._client.raw_query(queries.text(name), parameters=values, fmt="JSONEachRow", use_database=False)
-        row: dict[str, Any] = msgspec.json.decode(text)
-        return {column: int(value) if str(value).isdigit() else value for column, value in row.items()}
+        [row] = self._rows(queries.text(name), values)
+        return row
+
+    def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        text = self._client.raw_query(query, parameters=values, fmt="JSONEachRow", use_database=False)
+        rows: list[dict[str, Any]] = [msgspec.json.decode(line) for line in text.splitlines()]
+        return [{name: int(value) if str(value).isdigit() else value for name, value in row.items()} for row in rows]
 
 
 def _parameters(cutoffs: Sequence[Cutoffs]) -> dict[str, Any]:

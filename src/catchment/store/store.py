@@ -19,12 +19,14 @@ class QueryError(Exception):
 class StoreError(Exception):
     """The store did not take the lines; nobody knows how many of them. Putting them in again is harmless.
 
-    Where it is `passing`, the reason is the store's machine, like a full disk, and none of the lines is to blame.
+    Where it is `passing`, the reason is the store's machine, like a full disk, and none of the lines is to blame. Where
+    it is `divisible` as well, like too little memory, fewer lines at once may be taken.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, passing: bool = False, divisible: bool = False) -> None:
         super().__init__(message)
         self.passing = passing
+        self.divisible = divisible
 
 
 class Column(msgspec.Struct, frozen=True):
