@@ -184,8 +184,7 @@ class EdgeApp:
         try:
             answer = await self._answer_call(request, match, protocol)
         finally:
-            if request.place:
-                self._gate.leave(request.place)
+            self._leave(request)
         return request.told(answer)
 
     def _ready(self) -> Answer:
@@ -210,9 +209,7 @@ class EdgeApp:
             return dialect.refuse(refused)
         except Busy as busy:
             self._observer.busy(request.sight, busy)
-            if pause_s := self._gate.pause_s(request.declared_bytes):
-                await asyncio.sleep(pause_s)
-            return _unavailable(request, f"{busy}; try again")
+            reason = f"{busy}; try again"
         except LogUnavailable as error:
             self._observer.log_unavailable(request.sight, error)
             return _unavailable(request, "the event store is busy; try again")
@@ -221,6 +218,11 @@ class EdgeApp:
         except Exception as error:
             self._observer.defect(request.sight, error)
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
+        # Out here, for within `except` the traceback would keep what has come of the body through the pause.
+        self._leave(request)
+        if pause_s := self._gate.pause_s(request.declared_bytes):
+            await asyncio.sleep(pause_s)
+        return _unavailable(request, reason)
 
     async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:
         """Admit, read, recall, decode, look up, make durable, remember, answer; each step may refuse."""
@@ -295,6 +297,13 @@ class EdgeApp:
         if self._journal.waiting_bytes > self._waiting_bytes_max:
             raise Busy("too many bytes are waiting for the disk")
         request.place = self._gate.enter()
+
+    def _leave(self, request: Request) -> None:
+        """Gives back the place of the request, if it has one, and what it holds of its body."""
+        request.body = b""
+        if request.place:
+            self._gate.leave(request.place)
+            request.place = None
 
     async def _drain(self, request: Request, protocol: HTTPProtocol) -> None:
         """Lets the body of a refused request come, if there is room for it."""
