@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from catchment.edge import app, request
 from catchment.edge.gate import Busy
 from catchment.edge.request import Request
-from tests.edge.test_app import KEY, Edge, Exchange
+from tests.edge.test_app import KEY, Edge, Exchange, post
 
 FOR_EVER_S = 3600.0
 
@@ -85,7 +86,7 @@ class TestAnAnswerThatIsToldLater:
 
     @pytest.fixture(autouse=True)
     def flood(self, edge: Edge) -> None:
-        edge.app._gate.pause_s = lambda _: FOR_EVER_S  # type: ignore[method-assign]
+        edge.app._gate.pause_s = lambda body_bytes: FOR_EVER_S  # type: ignore[method-assign]
 
     async def test_the_parts_of_a_body_that_gave_way_are_gone_before_it_is_told(self, edge: Edge) -> None:
         call = Coming(headers=KEY)
@@ -125,3 +126,52 @@ class TestAnAnswerThatIsToldLater:
         assert [found.body for found in gc.get_objects() if isinstance(found, Request)] == [b""]
         task.cancel()
         await task
+
+
+class TestTheBodyOfACallThatWasRefusedWithoutIt:
+    """It is let in for a moment, so that the sender reads why; whoever sends nothing of it keeps nobody out."""
+
+    @pytest.fixture
+    def silent(self) -> list[Coming]:
+        return [Coming(headers={"content-length": "65536"}) for _ in range(3)]
+
+    async def test_it_holds_no_place_and_no_byte_while_it_comes(self, edge: Edge, silent: list[Coming]) -> None:
+        tasks = [edge.begin(call) for call in silent]
+        await settle()
+        await silent[0].send(Part(b"1" * 1000))
+        assert [call.answer for call in silent] == [None] * 3
+        assert (under_way(edge), Part.alive, edge.app._gate.coming) == ((0, 0), 0, set())
+        assert await edge.send(post(1)) == (201, b"1000")
+        for call in silent:
+            await call.send(b"")
+        await asyncio.wait(tasks, timeout=10)
+        assert [call.answer for call in silent] == [(401, b"no key")] * 3
+
+    async def test_it_is_not_waited_for_for_long(
+        self, edge: Edge, silent: list[Coming], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(request, "DRAIN_SECONDS_MAX", 0.05)
+        await asyncio.wait_for(edge.begin(silent[0]), timeout=10)
+        assert silent[0].answer == (401, b"no key")
+
+    async def test_of_more_than_a_few_hundred_none_is_waited_for(
+        self, edge: Edge, silent: list[Coming], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(app, "DRAINS_MAX", 2)
+        tasks = [edge.begin(call) for call in silent]
+        await settle()
+        assert [call.answer for call in silent] == [None, None, (401, b"no key")]
+        await silent[0].send(b"")
+        later = Coming(headers={"content-length": "1"})
+        waits = edge.begin(later)
+        await settle()
+        assert (silent[0].answer, later.answer) == ((401, b"no key"), None)
+        for task in (*tasks, waits):
+            task.cancel()
+        await asyncio.wait([*tasks, waits], timeout=10)
+        assert edge.app._drains == 0
+
+    async def test_a_larger_one_is_not_let_in(self, edge: Edge) -> None:
+        large = Coming(headers={"content-length": "65537"})
+        await asyncio.wait_for(edge.begin(large), timeout=10)
+        assert (large.answer, large.reads) == ((401, b"no key"), 0)

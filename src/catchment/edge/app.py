@@ -43,6 +43,7 @@ from catchment.settings import Settings
 RETRY_AFTER = ("retry-after", "5")
 MAINTENANCE_RETRY_AFTER = ("retry-after", "30")
 ROOM_LOOK_S = 1.0
+DRAINS_MAX = 256  # bodies of refused requests that are let in at a time
 WAITING_SHARE_MAX = 0.75  # of the bytes that may wait for fsync: beyond it a request would be read for nothing
 JSON = [("content-type", "application/json")]
 HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
@@ -99,6 +100,7 @@ class EdgeApp:
         self._watching: asyncio.Task[None]
         self._looking: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
+        self._drains = 0
         self._next_us = 0
         self._ticks_us = 0
         self._leaving = False
@@ -306,12 +308,14 @@ class EdgeApp:
             request.place = None
 
     async def _drain(self, request: Request, protocol: HTTPProtocol) -> None:
-        """Lets the body of a refused request come, if there is room for it."""
-        try:
-            request.place = request.place or self._gate.enter()
-        except Busy:
-            return
-        await request.drain(protocol, request.place)
+        """Lets the body of a refused request come; it is no longer under way, and takes no room from those that are."""
+        self._leave(request)
+        if self._drains < DRAINS_MAX and request.awaits_small_body:
+            self._drains += 1
+            try:
+                await request.drain(protocol)
+            finally:
+                self._drains -= 1
 
     def _count(self, request: Request, caller: Caller) -> None:
         """Takes the request from the application's limit, if it has one."""
