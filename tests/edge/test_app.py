@@ -107,6 +107,15 @@ class Log:
         return [json.loads(line) for line in self.appends[number][0].splitlines()]
 
 
+class Fields(dict[str, str]):
+    """Header fields as the server gives them; a field may have several `lines`."""
+
+    lines: list[str] | None = None
+
+    def get_all(self, key: str) -> list[str]:
+        return self.lines or [self[key]] * (key in self)
+
+
 class Exchange:
     """One request: the server's side of it, and the answer."""
 
@@ -114,7 +123,7 @@ class Exchange:
         self, method: str, path: str, body: bytes = b"", *, query: str = "", headers: dict[str, str] | None = None
     ) -> None:
         self.method, self.path, self.query_string = method, path, query
-        self.headers = dict(headers or {})
+        self.headers = Fields(headers or {})
         self.client, self.scheme = "192.0.2.7:1", "http"
         self.reads = 0
         self.answer: tuple[int, bytes] | None = None

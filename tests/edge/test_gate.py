@@ -115,10 +115,12 @@ async def test_what_a_body_declares_takes_no_room_before_it_has_come(gate: Gate)
     assert gate.body_bytes == MIB
     small = Arriving(gate, AT_ONCE_BYTES_MAX)
     await settle()
+    assert gate.body_bytes == MIB
+    await small.send(b"x" * AT_ONCE_BYTES_MAX)
     assert gate.body_bytes == MIB + AT_ONCE_BYTES_MAX
+    assert len(await small.task) == AT_ONCE_BYTES_MAX
     large.task.cancel()
-    small.task.cancel()
-    await asyncio.wait({large.task, small.task})
+    await asyncio.wait({large.task})
 
 
 async def test_the_body_of_which_the_least_has_come_gives_way_to_one_that_grows(gate: Gate) -> None:
@@ -211,6 +213,28 @@ async def test_where_places_are_short_the_slowest_body_gives_its_place(gate: Gat
     for place in (newcomer, fresh.place, *newcomers):
         gate.leave(place)
     assert (gate.requests, gate.body_bytes) == (0, 0)
+
+
+async def test_where_bytes_are_short_slow_bodies_that_hold_some_give_way(gate: Gate, clock: Clock) -> None:
+    silent, slowest = Arriving(gate, 2 * MIB), Arriving(gate, 2 * MIB)
+    await slowest.send(b"x" * (MIB + MIB // 2))
+    clock.now += 2
+    slow = Arriving(gate, None)
+    await slow.send(b"x" * (MIB + MIB // 2 + 1))
+    gate.look()
+    gate._requests_max = 10
+    with pytest.raises(Busy):
+        gate.enter()
+    clock.now += 6
+    gate.look()
+    gate.leave(gate.enter())
+    with pytest.raises(Busy):
+        await slowest.task
+    await settle()
+    assert (silent.task.done(), slow.task.done(), gate.body_bytes) == (False, False, MIB + MIB // 2 + 1)
+    silent.task.cancel()
+    slow.task.cancel()
+    await asyncio.wait({silent.task, slow.task})
 
 
 async def test_whoever_cancels_a_request_for_another_reason_gets_what_was_asked(gate: Gate) -> None:

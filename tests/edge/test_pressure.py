@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +303,16 @@ class TestTooMuchAtOnce:
         app.events(PLACES + 1)
         assert small.sql("SELECT count() AS n FROM rejections WHERE app = 'app2'") == [{"n": 0}]
 
+    def test_calls_without_a_key_whose_bodies_do_not_come_keep_nobody_out(self, small: Server) -> None:
+        app = AppOf(small, "app6")
+        with ExitStack() as opened:
+            silent = [opened.enter_context(closing(Raw(small))) for _ in range(40)]  # 2.5 MiB, for which there is 1
+            for raw in silent:
+                raw.head("/v1/actions", {}, 64 * 1024)
+            assert [app.moesif("/v1/actions", ACTION).status_code for _ in range(5)] == [201] * 5
+            assert {raw.answer()[0] for raw in silent} == {401}
+        app.events(5)
+
     def test_bodies_that_take_too_many_bytes_are_refused_and_the_largest_is_finished(self, small: Server) -> None:
         app = AppOf(small, "app3")
         elements = json.dumps([ACTION] * 10).encode()
@@ -331,8 +341,8 @@ class TestTooMuchAtOnce:
         body = json.dumps([ACTION] * 10).encode() + b" " * (2 * BODIES_BYTES)
         headers = app.moesif_headers | {"Content-Encoding": "gzip"}
         small_ones = Raw(small)
-        small_ones.head("/v1/actions", app.moesif_headers, 10)
-        small_ones.send(b"{")
+        small_ones.head("/v1/actions", app.moesif_headers, None)
+        small_ones.chunk(b"{")
         with closing(small_ones):
             until(lambda: app.post("/v1/actions/batch", gzip.compress(body), headers).status_code == 503, within_s=1.5)
         assert app.post("/v1/actions/batch", gzip.compress(body), headers).status_code == 201

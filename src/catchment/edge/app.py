@@ -43,6 +43,7 @@ from catchment.settings import Settings
 RETRY_AFTER = ("retry-after", "5")
 MAINTENANCE_RETRY_AFTER = ("retry-after", "30")
 ROOM_LOOK_S = 1.0
+DRAINS_MAX = 256  # bodies of refused requests that are let in at a time
 WAITING_SHARE_MAX = 0.75  # of the bytes that may wait for fsync: beyond it a request would be read for nothing
 JSON = [("content-type", "application/json")]
 HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
@@ -99,6 +100,7 @@ class EdgeApp:
         self._watching: asyncio.Task[None]
         self._looking: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
+        self._drains = 0
         self._next_us = 0
         self._ticks_us = 0
         self._leaving = False
@@ -184,8 +186,7 @@ class EdgeApp:
         try:
             answer = await self._answer_call(request, match, protocol)
         finally:
-            if request.place:
-                self._gate.leave(request.place)
+            self._leave(request)
         return request.told(answer)
 
     def _ready(self) -> Answer:
@@ -210,9 +211,7 @@ class EdgeApp:
             return dialect.refuse(refused)
         except Busy as busy:
             self._observer.busy(request.sight, busy)
-            if pause_s := self._gate.pause_s(request.declared_bytes):
-                await asyncio.sleep(pause_s)
-            return _unavailable(request, f"{busy}; try again")
+            reason = f"{busy}; try again"
         except LogUnavailable as error:
             self._observer.log_unavailable(request.sight, error)
             return _unavailable(request, "the event store is busy; try again")
@@ -221,6 +220,11 @@ class EdgeApp:
         except Exception as error:
             self._observer.defect(request.sight, error)
             return dialect.refuse(Refused(dialect.faults.defect, "internal error; the request was not stored"))
+        # Out here, for within `except` the traceback would keep what has come of the body through the pause.
+        self._leave(request)
+        if pause_s := self._gate.pause_s(request.declared_bytes):
+            await asyncio.sleep(pause_s)
+        return _unavailable(request, reason)
 
     async def _accept(self, request: Request, route: Route, protocol: HTTPProtocol) -> Answer:
         """Admit, read, recall, decode, look up, make durable, remember, answer; each step may refuse."""
@@ -296,13 +300,22 @@ class EdgeApp:
             raise Busy("too many bytes are waiting for the disk")
         request.place = self._gate.enter()
 
+    def _leave(self, request: Request) -> None:
+        """Gives back the place of the request, if it has one, and what it holds of its body."""
+        request.body = b""
+        if request.place:
+            self._gate.leave(request.place)
+            request.place = None
+
     async def _drain(self, request: Request, protocol: HTTPProtocol) -> None:
-        """Lets the body of a refused request come, if there is room for it."""
-        try:
-            request.place = request.place or self._gate.enter()
-        except Busy:
-            return
-        await request.drain(protocol, request.place)
+        """Lets the body of a refused request come; it is no longer under way, and takes no room from those that are."""
+        self._leave(request)
+        if self._drains < DRAINS_MAX and request.awaits_small_body:
+            self._drains += 1
+            try:
+                await request.drain(protocol)
+            finally:
+                self._drains -= 1
 
     def _count(self, request: Request, caller: Caller) -> None:
         """Takes the request from the application's limit, if it has one."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from catchment.dialects.dialect import Headers
 from catchment.edge.gate import Place
 
-AT_ONCE_BYTES_MAX = 64 * 1024  # larger ones are read part by part
+AT_ONCE_BYTES_MAX = 16 * 1024  # larger ones are read part by part; these take no room on their way (`memory`)
 CODINGS_MAX = 2
 _LENGTH_CHARS_MAX = 20
 MEMBERS_MAX = 16  # each costs a copy of what is left
@@ -47,8 +47,9 @@ async def read_body(source: Source, headers: Headers, bytes_max: int, place: Pla
         raise TooLarge
     with place:
         if declared is not None and declared <= AT_ONCE_BYTES_MAX:
-            place.hold(declared)
-            return await source()
+            body = await source()
+            place.hold(len(body))
+            return body
         parts: list[bytes] = []
         size = 0
         async for part in source:
@@ -60,6 +61,16 @@ async def read_body(source: Source, headers: Headers, bytes_max: int, place: Pla
     if declared is not None and size < declared:
         raise Gone
     return b"".join(parts)
+
+
+async def drain_body(source: Source, bytes_max: int) -> None:
+    """Lets so many bytes come at most, and forgets them at once."""
+    size = 0
+    async for part in source:
+        size += len(part)
+        del part
+        if size > bytes_max:
+            return
 
 
 def declared_bytes(headers: Headers) -> int | None:

@@ -6,9 +6,10 @@ its own, and the place when the request ends. Who finds no room is `Busy`: that 
 the body is read, and nothing is kept of it. It is told at once, but for a flood: of clients that come again at once
 there would be so many refusals that nothing else was done, so each is told a little later than the one before.
 
-Room goes to those who use it. Where places are short, the bodies that have been coming for long are ended; where bytes
-are short, the body of which the least has come is, so that what was received with the most effort is finished. And a
-body that is alone is never refused, whatever the bounds are.
+Room goes to those who use it: what is announced and does not come holds none. Where places are short, or bytes for
+newcomers, the bodies that have been coming for long are ended; where one grows and bytes are short, the body of which
+the least has come is, so that what was received with the most effort is finished. And a body that is alone is never
+refused, whatever the bounds are.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from types import TracebackType
 
 from catchment.settings import Ingest
 
-SLOW_AFTER_S = 5.0  # a body that has been coming for so long gives way where places are short
+SLOW_AFTER_S = 5.0  # a body that has been coming for so long gives way to newcomers
 NEWCOMERS_SHARE = 0.75  # of the bytes; the rest is for the bodies under way to grow
 REFUSALS_PER_SECOND = 300  # told at once
 PAUSE_S_MAX = 3.0
@@ -93,6 +94,7 @@ class Gate:
         self._newcomers_bytes_max = int(settings.bodies_bytes_max * NEWCOMERS_SHARE)
         self._next_refusal_s = 0.0
         self._slow: deque[Place] = deque()
+        self._slow_and_held: deque[Place] = deque()  # those of the slow ones of which something has come
         self.body_bytes_max = settings.bodies_bytes_max
         self.clock = clock
         self.requests = 0
@@ -101,10 +103,11 @@ class Gate:
 
     def enter(self) -> Place:
         """A place for one request, until `leave`. Raises `Busy`."""
-        if self.requests >= self._requests_max and not self._end_a_slow_one():
+        if self.requests >= self._requests_max and not self._end_the_first(self._slow):
             raise Busy("too many requests are under way")
-        if self.body_bytes > self._newcomers_bytes_max:
-            raise Busy(TOO_MANY_BYTES)
+        while self.body_bytes > self._newcomers_bytes_max:
+            if not self._end_the_first(self._slow_and_held):
+                raise Busy(TOO_MANY_BYTES)
         self.requests += 1
         return Place(self)
 
@@ -136,11 +139,13 @@ class Gate:
             place.end(TooSlow)
         slow = [place for place in self.coming if now - place.since_s > SLOW_AFTER_S]
         self._slow = deque(sorted(slow, key=lambda place: place.since_s))
+        self._slow_and_held = deque(place for place in self._slow if place.body_bytes)
 
-    def _end_a_slow_one(self) -> bool:
-        """Whether there was one; its place is free in a moment, and one request more is under way until then."""
-        while self._slow:
-            place = self._slow.popleft()
+    def _end_the_first(self, slow: deque[Place]) -> bool:
+        """Whether there was one. Its bytes are free now, its place in a moment: until then, one request more is under
+        way."""
+        while slow:
+            place = slow.popleft()
             if place in self.coming:
                 place.end(Busy)
                 return True

@@ -3,6 +3,7 @@
 Each part was measured at its worst (docs/operations.md); what the allocator keeps is in the factors.
 """
 
+from catchment.edge.body import AT_ONCE_BYTES_MAX
 from catchment.settings import MIB, Limits, Settings
 
 IDLE_BYTES = 128 * MIB  # the process as it starts, and its caches when they are full
@@ -20,6 +21,7 @@ def bytes_max(settings: Settings) -> int:
     return (
         IDLE_BYTES
         + ingest.connections_max * (CONNECTION_BYTES + ingest.head_bytes_max)
+        + ingest.open_requests_max * AT_ONCE_BYTES_MAX  # on their way, and not counted before they are here
         + max(ingest.bodies_bytes_max, largest) * BODY_COPIES
         + largest  # what decompression makes
         + settings.limits.json_values_max * VALUE_BYTES

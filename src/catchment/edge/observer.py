@@ -207,9 +207,9 @@ class Observer:
         self._counters[catalogue.UNAVAILABLE.name].add((cause,))
 
     def busy(self, sight: Sight, busy: Busy) -> None:
-        """Too much is under way."""
+        """Too much is under way. The line gets the text alone: the error knows what has come of the body."""
         self.unavailable("busy")
-        logger.warning("edge: a call was answered 503: %s", busy, extra={"request_id": self.request_id(sight)})
+        logger.warning("edge: a call was answered 503: %s", str(busy), extra={"request_id": self.request_id(sight)})
 
     def log_unavailable(self, sight: Sight, error: LogUnavailable) -> None:
         """The log did not take its records."""

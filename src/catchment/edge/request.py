@@ -1,21 +1,25 @@
 """What is known of a request so far: for its answer, and for the rejection that it may become."""
 
+import asyncio
 from contextlib import suppress
 
 from catchment.dialects.dialect import Answer, Call, Caller, Dialect, Route
 from catchment.edge.body import (
-    AT_ONCE_BYTES_MAX,
     BadEncoding,
     Source,
     TooLarge,
     declared_bytes,
     decompress,
+    drain_body,
     read_body,
 )
-from catchment.edge.gate import Busy, Place, TooSlow
+from catchment.edge.gate import Place, TooSlow
 from catchment.edge.idempotency import KEY_HEADER, BadKey, KeyedCall, key_of
 from catchment.edge.observer import Sight
 from catchment.errors import Refused
+
+DRAINED_BYTES_MAX = 64 * 1024
+DRAIN_SECONDS_MAX = 2.0
 
 
 class Request:
@@ -50,15 +54,20 @@ class Request:
         except BadEncoding as error:
             raise Refused(faults.malformed, str(error)) from None
 
-    async def drain(self, source: Source, place: Place) -> None:
-        """Reads a small body of a request that was refused without it, if there is room: an answer before the body has
-        come ends the connection, and with it maybe the answer."""
+    @property
+    def awaits_small_body(self) -> bool:
+        """Whether nobody has read its body, which is small."""
         if self.was_read or self.call.method == "GET" or "expect" in self.call.headers:
-            return
+            return False
+        return 0 < self.declared_bytes <= DRAINED_BYTES_MAX
+
+    async def drain(self, source: Source) -> None:
+        """Lets the body of a request that was refused without it come, for a moment, and keeps nothing of it: an answer
+        before the body has come ends the connection, and with it maybe the answer."""
         self.was_read = True
-        if "content-length" in self.call.headers:
-            with suppress(TooLarge, TooSlow, Busy):
-                await read_body(source, self.call.headers, AT_ONCE_BYTES_MAX, place)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                await drain_body(source, DRAINED_BYTES_MAX)
 
     @property
     def declared_bytes(self) -> int:
