@@ -5,6 +5,9 @@ books. The first step is durable before the second begins, and each can be done 
 the ledger shows no difference, and the next pass finishes (docs/decisions/0009). The engine rewrites the parts in its
 own threads; a pass only waits for it, and goes on when the store is opened again.
 
+Whatever changes the store is begun inside `pause`, and waited for outside of it: a backup holds it while it freezes the
+tables and counts, so that what it counts is what it froze.
+
 This knows no settings and no clock: `Cutoffs` come in. It has a handle of its own, one for each pass.
 """
 
@@ -60,7 +63,8 @@ class Expiry:
         """One pass; None if `stop` was set before its end. Raises `StoreError`, after which a pass may follow."""
         with self._handle() as handle:
             found = handle.remove(cutoffs, stop, self._pause)
-            return found if handle.finish(stop) else None
+            with self._pause():
+                return found if handle.finish(stop) else None
 
     @contextmanager
     def _handle(self) -> Iterator["_Pass"]:
@@ -89,7 +93,8 @@ class _Pass:
         found = msgspec.convert(self._row("expire_counts", values), Removed)
         if found == Removed():
             return found
-        self._run("expire_close_books", values)
+        with pause():
+            self._run("expire_close_books", values)
         if found.events or found.bodies:
             with pause():  # an event that comes again now would go with its older copy
                 self._spare(values, found.events)
@@ -97,7 +102,8 @@ class _Pass:
             self._wait(stop)
         for part in _PARTS:
             if getattr(found, part) and not stop.is_set():
-                self._run(f"expire_{part}", values)
+                with pause():
+                    self._run(f"expire_{part}", values)
                 self._wait(stop)
         return found
 
