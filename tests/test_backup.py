@@ -288,6 +288,48 @@ class TestOfAStoppedServer:
         assert not (tmp_path / "backup" / "answers.sqlite").exists()
         assert list(manifest.faults(tmp_path / "backup", manifest.read(tmp_path / "backup"))) == []
 
+    @pytest.mark.parametrize("when", ["before the copy", "with the snapshot"])
+    def test_settings_that_are_replaced_meanwhile_are_in_it_whole(self, tmp_path: Path, when: str) -> None:
+        data_dir, target = tmp_path / "data", tmp_path / "backup"
+        config.ensure_file(data_dir)
+        file = data_dir / config.FILE_NAME
+        first = file.read_text()
+        second = "# a comment that somebody put in front\n" * 100 + first
+
+        def replace(now: str) -> None:
+            if now == when:
+                (data_dir / "edited").write_text(second)
+                (data_dir / "edited").replace(file)
+
+        def take() -> Snapshot:
+            replace("with the snapshot")
+            return fake_snapshot(data_dir)
+
+        def begin(_: int) -> manifest.Advance:
+            replace("before the copy")
+            return lambda _: None
+
+        made = making.make(data_dir, target, take, begin)
+        assert (target / config.FILE_NAME).read_text() in (first, second)
+        assert list(manifest.faults(target, made)) == []
+
+    def test_files_that_are_there_for_a_moment_only_are_not_in_it(self, tmp_path: Path) -> None:
+        data_dir, target = tmp_path / "data", tmp_path / "backup"
+        config.ensure_file(data_dir)
+        passing = [data_dir / f"{name}a_b1c2d3" for name in (config.FILE_NAME, config.SOUND_NAME)]
+        for file in passing:
+            file.touch()
+        (data_dir / "catchment.toml.bak").touch()
+
+        def begin(_: int) -> manifest.Advance:
+            for file in passing:
+                file.unlink()
+            return lambda _: None
+
+        making.make(data_dir, target, lambda: fake_snapshot(data_dir), begin)
+        names = {path.name for path in target.iterdir()}
+        assert names == {"catchment.toml", "catchment.toml.bak", "manifest.json", "SHA256SUMS"}
+
     def test_it_waits_while_a_table_is_being_changed(self, tmp_path: Path) -> None:
         catchment("sql", "SELECT 1", data_dir=_served_once(tmp_path / "data"))
         done = subprocess.run(
