@@ -631,6 +631,40 @@ def _remake(backup: Path, changed: dict[str, Any]) -> None:
     (backup / "SHA256SUMS").write_text("".join(sums))
 
 
+@pytest.mark.parametrize("target", [".", "..", "/", "./", "inner/..", "absolute"])
+def test_the_folder_that_somebody_is_in_is_no_folder_for_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    config.ensure_file(tmp_path / "data")
+    (tmp_path / "here" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    where = str(tmp_path / "here") if target == "absolute" else target
+    told = catchment("backup", where, data_dir=tmp_path / "data", code=1)
+    assert "holds the folder that you are in; name a new one, like " in told
+    assert "Traceback" not in told
+
+
+def test_a_folder_may_be_named_in_any_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.ensure_file(tmp_path / "data")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "linked")
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("one/", "./two", "../three", "../link"):
+        making.make(tmp_path / "data", Path(name), lambda: fake_snapshot(tmp_path), quiet)
+        assert "is sound" in verified(Path(name))
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "here", "link", "linked", "three"}
+
+
+def test_the_private_key_that_a_server_serves_is_in_no_backup(tmp_path: Path) -> None:
+    config.ensure_file(tmp_path / "data")
+    for name in ("tls.pem", "tls.pema_b1c2d3"):
+        (tmp_path / "data" / name).write_text("PRIVATE KEY")
+    making.make(tmp_path / "data", tmp_path / "backup", lambda: fake_snapshot(tmp_path), quiet)
+    names = {path.name for path in (tmp_path / "backup").iterdir()}
+    assert names == {"catchment.toml", "manifest.json", "SHA256SUMS"}
+
+
 def test_a_mount_point_is_no_folder_for_a_backup(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=1m") as disk, pytest.raises(BackupError, match="name a folder in it"):
         making.refuse_target(disk, tmp_path / "data")

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from catchment import __version__, config
+from catchment import __version__, certificate, config
 from catchment.backup import manifest, snapshot
 from catchment.backup.manifest import Advance, BackupError, Manifest, Table
 from catchment.backup.snapshot import Snapshot
@@ -55,6 +55,8 @@ class _Source(NamedTuple):
 
 def refuse_target(target: Path, data_dir: Path) -> None:
     """Raises `BackupError` where a backup cannot be made there."""
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise BackupError(f"{target} holds the folder that you are in; name a new one, like {Path.cwd() / 'backup-1'}")
     partial = _partial(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BackupError(f"{target} is there already, and no backup is ever written over; choose a new folder")
@@ -72,6 +74,7 @@ def make(data_dir: Path, target: Path, take: Callable[[], Snapshot], begin: Begi
     Raises `BackupError`, and `OSError` where the data dir cannot be read; nothing is left of it then.
     """
     refuse_target(target, data_dir)
+    target = target.resolve()
     partial = _partial(target)
     with _lock(data_dir), _kept_if_whole(partial):
         snapshot.clear(data_dir)
@@ -119,7 +122,8 @@ def _kept_if_whole(partial: Path) -> Iterator[None]:
 
 
 def _partial(target: Path) -> Path:
-    return target.with_name(target.name + PARTIAL_ENDING)
+    whole = target.resolve()
+    return whole.with_name(whole.name + PARTIAL_ENDING)
 
 
 def _own_files(data_dir: Path) -> list[str]:
@@ -129,6 +133,7 @@ def _own_files(data_dir: Path) -> list[str]:
         for info in LocalDisk().files(data_dir)
         if (data_dir / info.name).is_file()
         and info.name not in _NOT_KEPT
+        and not info.name.startswith(certificate.FILE_NAME)  # the private key, also while it is being written
         and not info.name.endswith(_ENDINGS_NOT_KEPT)
         and not _PASSING.fullmatch(info.name)
     )
