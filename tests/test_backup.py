@@ -300,6 +300,48 @@ class TestOfAStoppedServer:
         assert not (tmp_path / "backup" / "answers.sqlite").exists()
         assert list(manifest.faults(tmp_path / "backup", manifest.read(tmp_path / "backup"))) == []
 
+    @pytest.mark.parametrize("when", ["before the copy", "with the snapshot"])
+    def test_settings_that_are_replaced_meanwhile_are_in_it_whole(self, tmp_path: Path, when: str) -> None:
+        data_dir, target = tmp_path / "data", tmp_path / "backup"
+        config.ensure_file(data_dir)
+        file = data_dir / config.FILE_NAME
+        first = file.read_text()
+        second = "# a comment that somebody put in front\n" * 100 + first
+
+        def replace(now: str) -> None:
+            if now == when:
+                (data_dir / "edited").write_text(second)
+                (data_dir / "edited").replace(file)
+
+        def take() -> Snapshot:
+            replace("with the snapshot")
+            return fake_snapshot(data_dir)
+
+        def begin(_: int) -> manifest.Advance:
+            replace("before the copy")
+            return lambda _: None
+
+        made = making.make(data_dir, target, take, begin)
+        assert (target / config.FILE_NAME).read_text() in (first, second)
+        assert list(manifest.faults(target, made)) == []
+
+    def test_files_that_are_there_for_a_moment_only_are_not_in_it(self, tmp_path: Path) -> None:
+        data_dir, target = tmp_path / "data", tmp_path / "backup"
+        config.ensure_file(data_dir)
+        passing = [data_dir / f"{name}a_b1c2d3" for name in (config.FILE_NAME, config.SOUND_NAME)]
+        for file in passing:
+            file.touch()
+        (data_dir / "catchment.toml.bak").touch()
+
+        def begin(_: int) -> manifest.Advance:
+            for file in passing:
+                file.unlink()
+            return lambda _: None
+
+        making.make(data_dir, target, lambda: fake_snapshot(data_dir), begin)
+        names = {path.name for path in target.iterdir()}
+        assert names == {"catchment.toml", "catchment.toml.bak", "manifest.json", "SHA256SUMS"}
+
     def test_it_waits_while_a_table_is_being_changed(self, tmp_path: Path) -> None:
         catchment("sql", "SELECT 1", data_dir=_served_once(tmp_path / "data"))
         done = subprocess.run(
@@ -555,7 +597,7 @@ class TestRestore:
                     catchment("serve", "--port", "0", "--console-port", "0", data_dir=data_dir, code=2),
                     catchment("sql", "SELECT 1", data_dir=data_dir, code=2),
                 ):
-                    assert "a restore into it was cut off; remove all that is in it" in told
+                    assert "a restore into it was cut off, or is still under way; wait for it" in told
                 told = catchment("restore", str(backup), data_dir=data_dir, code=1)
                 assert "holds a restore that was cut off" in told
             else:
@@ -599,6 +641,40 @@ def _remake(backup: Path, changed: dict[str, Any]) -> None:
     listed = [*files, "manifest.json"]
     sums = (f"{manifest.digest_of(backup / path, lambda _: None)}  {path}\n" for path in listed)
     (backup / "SHA256SUMS").write_text("".join(sums))
+
+
+@pytest.mark.parametrize("target", [".", "..", "/", "./", "inner/..", "absolute"])
+def test_the_folder_that_somebody_is_in_is_no_folder_for_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    config.ensure_file(tmp_path / "data")
+    (tmp_path / "here" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    where = str(tmp_path / "here") if target == "absolute" else target
+    told = catchment("backup", where, data_dir=tmp_path / "data", code=1)
+    assert "holds the folder that you are in; name a new one, like " in told
+    assert "Traceback" not in told
+
+
+def test_a_folder_may_be_named_in_any_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.ensure_file(tmp_path / "data")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "linked")
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("one/", "./two", "../three", "../link"):
+        making.make(tmp_path / "data", Path(name), lambda: fake_snapshot(tmp_path), quiet)
+        assert "is sound" in verified(Path(name))
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "here", "link", "linked", "three"}
+
+
+def test_the_private_key_that_a_server_serves_is_in_no_backup(tmp_path: Path) -> None:
+    config.ensure_file(tmp_path / "data")
+    for name in ("tls.pem", "tls.pema_b1c2d3"):
+        (tmp_path / "data" / name).write_text("PRIVATE KEY")
+    making.make(tmp_path / "data", tmp_path / "backup", lambda: fake_snapshot(tmp_path), quiet)
+    names = {path.name for path in (tmp_path / "backup").iterdir()}
+    assert names == {"catchment.toml", "manifest.json", "SHA256SUMS"}
 
 
 def test_a_mount_point_is_no_folder_for_a_backup(tmp_path: Path) -> None:

@@ -238,7 +238,10 @@ def first_file(console_token_hash: str | None = None) -> str:
 
 def _refuse_unfinished(data_dir: Path) -> None:
     if (data_dir / RESTORING_NAME).exists():
-        hint = "a restore into it was cut off; remove all that is in it, and run `catchment restore` again"
+        hint = (
+            "a restore into it was cut off, or is still under way; wait for it, or where none runs, remove all that is"
+            " in it, and run `catchment restore` again"
+        )
         raise ConfigError(str(data_dir), [hint])
 
 

@@ -7,7 +7,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -278,6 +278,46 @@ def test_a_removal_that_fails_is_told_and_leaves_nothing_that_is_tried_for_ever(
     store._command(FAILING)
     remove(store, *ALL)
     assert ids(store) == ["1", "1-2", "1-3"]
+
+
+class Noting(Dying):
+    """A handle that notes each command, and whether nothing is inserted meanwhile."""
+
+    def __init__(self, client: Client, paused: list[bool], noted: list[tuple[str, bool]]) -> None:
+        super().__init__(client, 99)
+        self._paused, self._noted = paused, noted
+
+    def command(self, statement: str, *arguments: Any, **named: Any) -> None:
+        what = " ".join(line for line in statement.splitlines() if not line.startswith("--"))
+        self._noted.append((what, bool(self._paused)))
+        super().command(statement, *arguments, **named)
+
+
+def test_whatever_changes_the_store_is_begun_while_nothing_is_inserted_and_no_backup_counts(
+    store: ClickHouseStore,
+) -> None:
+    store.insert(days())
+    paused, noted = list[bool](), list[tuple[str, bool]]()
+
+    @contextmanager
+    def pause() -> Iterator[None]:
+        assert not paused, "the pause is not to be taken twice"
+        paused.append(True)
+        yield
+        paused.clear()
+
+    noting = Expiry(lambda: Noting(store.open_handle(), paused, noted), pause)  # type: ignore[arg-type,return-value]
+    assert noting.remove(ALL, threading.Event()) is not None
+    assert {what.split("catchment.")[1].split()[0] for what, _ in noted} == {
+        "kept_from",
+        "spared_events",
+        "event_rows",
+        "rejection_rows",
+        "replay_rows",
+        "deliveries",
+        "edge_tallies",
+    }
+    assert [what for what, inside in noted if not inside] == []
 
 
 KILLED = """

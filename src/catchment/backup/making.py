@@ -1,25 +1,28 @@
 """Copies a data dir out: its files, and the snapshot that the holder of its store took.
 
-The answers to calls with an `Idempotency-Key` are copied before the snapshot is taken: an answer is written after its
-records are durable, so every answer in the backup has its records in it, and a call that is sent again after a restore
-is never taken for one that is there. Everything is written into `DIR.partial`, synced, and renamed: a backup that was
-cut off is never taken for a whole one. Of the segment that is being written only whole groups are copied.
+The files of the data dir itself are copied first, each from one opened file to its end, for others may replace them.
+So the answers to calls with an `Idempotency-Key` are older than the snapshot: an answer is written after its records
+are durable, so every answer in the backup has its records in it, and a call that is sent again after a restore is never
+taken for one that is there. Everything is written into `DIR.partial`, synced, and renamed: a backup that was cut off is
+never taken for a whole one. Of the segment that is being written only whole groups are copied.
 """
 
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from catchment import __version__
+from catchment import __version__, certificate, config
 from catchment.backup import manifest, snapshot
 from catchment.backup.manifest import Advance, BackupError, Manifest, Table
 from catchment.backup.snapshot import Snapshot
@@ -35,6 +38,8 @@ _ROWS_FILE = "count.txt"
 # What belongs to a running server, or is made again by one, and to no backup.
 _NOT_KEPT = frozenset({"run.json", "maintenance.json"})
 _ENDINGS_NOT_KEPT = (".lock", ".new", f"{DATABASE_ENDING}-wal", f"{DATABASE_ENDING}-shm", f"{DATABASE_ENDING}-journal")
+# A new version that is being written, and put in the place of the file in a moment.
+_PASSING = re.compile(rf"({re.escape(config.FILE_NAME)}|{re.escape(config.SOUND_NAME)})[a-z0-9_]{{8}}")
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +55,8 @@ class _Source(NamedTuple):
 
 def refuse_target(target: Path, data_dir: Path) -> None:
     """Raises `BackupError` where a backup cannot be made there."""
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise BackupError(f"{target} holds the folder that you are in; name a new one, like {Path.cwd() / 'backup-1'}")
     partial = _partial(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BackupError(f"{target} is there already, and no backup is ever written over; choose a new folder")
@@ -67,13 +74,17 @@ def make(data_dir: Path, target: Path, take: Callable[[], Snapshot], begin: Begi
     Raises `BackupError`, and `OSError` where the data dir cannot be read; nothing is left of it then.
     """
     refuse_target(target, data_dir)
+    target = target.resolve()
     partial = _partial(target)
     with _lock(data_dir), _kept_if_whole(partial):
         snapshot.clear(data_dir)
         try:
             copy = _Copy(partial)
-            for name in _own_files(data_dir, DATABASE_ENDING):
-                copy.database(data_dir / name, name)
+            for name in _own_files(data_dir):
+                if name.endswith(DATABASE_ENDING):
+                    copy.database(data_dir / name, name)
+                else:
+                    copy.own_file(data_dir / name, name)
             taken = take()
             sources = list(_sources(data_dir, taken))
             _require_room(partial, sources)
@@ -111,25 +122,24 @@ def _kept_if_whole(partial: Path) -> Iterator[None]:
 
 
 def _partial(target: Path) -> Path:
-    return target.with_name(target.name + PARTIAL_ENDING)
+    whole = target.resolve()
+    return whole.with_name(whole.name + PARTIAL_ENDING)
 
 
-def _own_files(data_dir: Path, ending: str = "") -> list[str]:
+def _own_files(data_dir: Path) -> list[str]:
     """The files of the data dir itself that a backup holds."""
     return sorted(
         info.name
         for info in LocalDisk().files(data_dir)
         if (data_dir / info.name).is_file()
         and info.name not in _NOT_KEPT
+        and not info.name.startswith(certificate.FILE_NAME)  # the private key, also while it is being written
         and not info.name.endswith(_ENDINGS_NOT_KEPT)
-        and info.name.endswith(ending)
+        and not _PASSING.fullmatch(info.name)
     )
 
 
 def _sources(data_dir: Path, taken: Snapshot) -> Iterator[_Source]:
-    for name in _own_files(data_dir):
-        if not name.endswith(DATABASE_ENDING):
-            yield _source(data_dir / name, name)
     for table, folder in taken.tables.items():
         for path in sorted(manifest.paths(data_dir / folder)):
             yield _source(data_dir / folder / path, f"{manifest.STORE_FOLDER}/{table}/{path}")
@@ -190,18 +200,18 @@ class _Copy:
             return
         self._note(to, manifest.digest_of(path, lambda _: None), path.stat().st_size)
 
+    def own_file(self, file: Path, to: str) -> None:
+        """A file of the data dir itself, which others may put another one in the place of at any time: as it is now,
+        to its end. Nothing where it is gone."""
+        with suppress(FileNotFoundError), file.open("rb") as opened:
+            self._put(to, iter(partial(opened.read, manifest.PIECE_BYTES), b""))
+
     def file(self, source: _Source) -> None:
         """A file that does not change any more, or grows at most."""
         path = self._folder / source.to
-        pieces = _whole_groups(source) if source.newest else _pieces(source)
         with _told_as_fault_of(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        digest = hashlib.sha256()
-        size = 0
-        for piece in self._written(path, pieces):
-            digest.update(piece)
-            size += len(piece)
-        self._note(source.to, digest.hexdigest(), size)
+        size = self._put(source.to, _whole_groups(source) if source.newest else _pieces(source))
         folder, *inner = source.to.split("/")
         if folder == manifest.LOG_FOLDER and len(inner) > 1:
             self.log_bytes += size
@@ -223,6 +233,16 @@ class _Copy:
             for folder, _, names in os.walk(self._folder):
                 for path in (*(Path(folder) / name for name in names), Path(folder)):
                     _sync(path)
+
+    def _put(self, to: str, pieces: Iterator[bytes]) -> int:
+        """Writes a file, and its line in the list; the bytes of it."""
+        digest = hashlib.sha256()
+        size = 0
+        for piece in self._written(self._folder / to, pieces):
+            digest.update(piece)
+            size += len(piece)
+        self._note(to, digest.hexdigest(), size)
+        return size
 
     def _written(self, path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The pieces, each once it is written."""

@@ -1,15 +1,17 @@
 """Makes a data dir of a backup, and proves that it has what the backup had.
 
 Everything is built in `config.RESTORING_NAME` inside the new data dir, which is moved up at the end, the settings last:
-a data dir with that folder in it was not finished, and `serve` refuses it. The store is made with the schema of the
-backup, takes its parts, and is then brought up to this version's schema, as the store of an old data dir would be.
+a data dir with that folder in it is not finished, and `serve` refuses it. So it is made before anything is read, and
+only what was moved out of it is ever removed: whatever else comes into the data dir is somebody else's. The store is
+made with the schema of the backup, takes its parts, and is then brought up to this version's schema, as the store of an
+old data dir would be.
 """
 
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,9 +61,16 @@ def refuse_backup(backup: Path, found: Manifest) -> None:
 def refuse_data_dir(data_dir: Path) -> None:
     """Raises `BackupError` where nothing can be restored to."""
     if (data_dir / config.RESTORING_NAME).exists():
-        raise BackupError(f"{data_dir} holds a restore that was cut off; remove all that is in it, and start again")
+        raise BackupError(
+            f"{data_dir} holds a restore that was cut off, or is still under way; wait for it, or where none runs,"
+            " remove all that is in it, and start again"
+        )
     if data_dir.exists() and (not data_dir.is_dir() or any(data_dir.iterdir())):
-        raise BackupError(f"{data_dir} is not empty, and a restore never writes over anything; choose a new --data-dir")
+        raise _not_empty(data_dir)
+
+
+def _not_empty(data_dir: Path) -> BackupError:
+    return BackupError(f"{data_dir} is not empty, and a restore never writes over anything; choose a new --data-dir")
 
 
 def restore(backup: Path, data_dir: Path, open_core: Open, begin: Begin) -> list[Compared]:
@@ -71,10 +80,10 @@ def restore(backup: Path, data_dir: Path, open_core: Open, begin: Begin) -> list
     found = manifest.read(backup)
     refuse_backup(backup, found)
     _require_room(data_dir, found)
-    wrong = list(manifest.faults(backup, found, begin("checking", found.bytes)))
-    if wrong:
-        raise BackupError(_listed(f"{backup} is damaged, and nothing was restored; take another backup", wrong))
     with _kept_if_whole(data_dir) as work:
+        wrong = list(manifest.faults(backup, found, begin("checking", found.bytes)))
+        if wrong:
+            raise BackupError(_listed(f"{backup} is damaged, and nothing was restored; take another backup", wrong))
         advance = begin("copying", found.bytes)
         _copy_files(backup, work, advance)
         compared = _build(backup, work, found, open_core, advance, begin)
@@ -101,20 +110,47 @@ def _require_room(data_dir: Path, found: Manifest) -> None:
 
 @contextmanager
 def _kept_if_whole(data_dir: Path) -> Iterator[Path]:
-    """The folder to build in; whatever goes wrong, what was made is removed."""
-    fresh = not data_dir.exists()
+    """The folder to build in; whatever goes wrong, it is removed. From its making on no server starts on the data dir,
+    and one that was there before is seen by what it has put there."""
+    fresh = _is_made(data_dir)
+    try:
+        with _work_folder(data_dir) as work:
+            _refuse_others(data_dir)
+            yield work
+    except BaseException:
+        if fresh:
+            with suppress(OSError):  # somebody has put something there
+                data_dir.rmdir()
+        raise
+
+
+def _is_made(data_dir: Path) -> bool:
+    """Whether it was not there before."""
+    try:
+        data_dir.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def _work_folder(data_dir: Path) -> Iterator[Path]:
     work = data_dir / config.RESTORING_NAME
-    work.mkdir(parents=True, mode=0o700)
-    if fresh:
-        data_dir.chmod(0o700)
+    try:
+        work.mkdir(mode=0o700)  # of two restores, one makes it
+    except FileExistsError:
+        refuse_data_dir(data_dir)
+        raise
     try:
         yield work
     except BaseException:
-        for path in data_dir.iterdir():  # it was empty, so all of it was made here
-            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
-        if fresh:
-            shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _refuse_others(data_dir: Path) -> None:
+    if os.listdir(data_dir) != [config.RESTORING_NAME]:
+        raise _not_empty(data_dir)
 
 
 def _copy_files(backup: Path, work: Path, advance: Advance) -> None:
@@ -210,13 +246,25 @@ def _compare_books(then: Counts | None, now: Counts) -> list[Compared]:
 
 
 def _move_up(work: Path, data_dir: Path) -> None:
-    """Everything is durable before the settings are in their place, without which nothing starts."""
+    """Everything is durable before the settings are in their place, without which nothing starts. Once the folder is
+    gone, a server may start, and nothing is taken back."""
     os.sync()
+    _refuse_others(data_dir)
     names = sorted(os.listdir(work), key=lambda name: name == config.FILE_NAME)
-    for name in names:
-        (work / name).rename(data_dir / name)
-        if name == config.FILE_NAME:
-            os.sync()
-    work.rmdir()
+    try:
+        for name in names:
+            (work / name).rename(data_dir / name)
+        os.sync()
+        work.rmdir()
+    except BaseException:
+        if work.exists():
+            for name in names:
+                if not (work / name).exists():
+                    _remove(data_dir / name)
+        raise
     LocalDisk().sync_folder(data_dir)
     LocalDisk().sync_folder(data_dir.absolute().parent)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)

@@ -27,6 +27,7 @@ from catchment.store.clickhouse import ClickHouseStore
 LOCK_NAME = "backup.lock"
 COUNT_WITHIN_S = 10.0  # loading waits for it; what would be begun later is not counted
 TRIES, PAUSE_S = 30, 1.0  # while the store is changing its tables
+COUNTS_MAX = 3  # where somebody changes them in spite of the pause, the counts may be of something else
 _PREFIX = "snapshot_"
 _LOG, _STORE, _SHADOW = "log", "store", "shadow"
 
@@ -48,16 +49,22 @@ def take(store: ClickHouseStore, loader: Loader, data_dir: Path, *, counted: boo
     """Holds the moment fast, until `clear`. Raises `BackupError` where the store is changing its tables all the time,
     `StoreError` where it fails."""
     name = f"{_PREFIX}{uuid7().hex}"
+    counts_left = COUNTS_MAX
     for _ in range(TRIES):
         with loader.pause():
-            tables = store.freeze(name)
+            # Inside the pause no change of the tables is begun; one that was begun before must be over: half of it must
+            # not be copied, like events that are deleted from one table and not yet from another.
             if not store.is_changing():
+                tables = store.freeze(name)
                 segments, position = _link_log(data_dir, name)
                 counts = counting.count(store, within_s=COUNT_WITHIN_S) if counted else None
-                folders = {table: str(Path(_STORE) / folder) for table, folder in tables.items()}
-                return Snapshot(name, store.engine(), store.schema(), folders, segments, position, counts)
-        # Half of a change must not be copied: events that are deleted from one table and not yet from another.
-        shutil.rmtree(data_dir / _STORE / _SHADOW / name, ignore_errors=True)
+                if not store.is_changing():
+                    folders = {table: str(Path(_STORE) / folder) for table, folder in tables.items()}
+                    return Snapshot(name, store.engine(), store.schema(), folders, segments, position, counts)
+                counts_left -= 1
+        _remove(data_dir, name)
+        if not counts_left:
+            break
         time.sleep(PAUSE_S)
     raise BackupError("the store was changing its tables for too long; try again later")
 
@@ -68,7 +75,12 @@ def clear(data_dir: Path) -> None:
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
                 if name.startswith(_PREFIX):
-                    shutil.rmtree(folder / name, ignore_errors=True)
+                    _remove(data_dir, name)
+
+
+def _remove(data_dir: Path, name: str) -> None:
+    for folder in (data_dir / _STORE / _SHADOW, data_dir / _LOG):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def clear_stale(data_dir: Path) -> None:

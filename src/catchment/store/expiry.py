@@ -8,6 +8,9 @@ own threads; a pass only waits for it, and goes on when the store is opened agai
 The engine does not notice that a disk is full (`room`). So no step begins without room, and what is noted for a removal
 must be whole on the disk before anything is removed by it.
 
+Whatever changes the store is begun inside `pause`, and waited for outside of it: a backup holds it while it freezes the
+tables and counts, so that what it counts is what it froze.
+
 This knows no settings and no clock: `Cutoffs` come in, and the moment that they were reckoned at. It has a handle of
 its own, one for each pass.
 """
@@ -66,7 +69,8 @@ class Expiry:
         Raises `StoreError`, after which a pass may follow."""
         with self._handle() as handle:
             found = handle.remove(cutoffs, stop, self._pause)
-            return found if handle.finish(stop, int(at)) else None
+            with self._pause():
+                return found if handle.finish(stop, int(at)) else None
 
     @contextmanager
     def _handle(self) -> Iterator["_Pass"]:
@@ -98,7 +102,8 @@ class _Pass:
         found = msgspec.convert(self._row("expire_counts", values), Removed)
         if found == Removed():
             return found
-        self._note("kept_from", "expire_close_books", values)
+        with pause():
+            self._note("kept_from", "expire_close_books", values)
         if found.events or found.bodies:
             with pause():  # an event that comes again now would go with its older copy
                 self._spare(values, found.events)
@@ -106,7 +111,8 @@ class _Pass:
             self._wait(stop)
         for part in _PARTS:
             if getattr(found, part) and not stop.is_set():
-                self._run(f"expire_{part}", values)
+                with pause():
+                    self._run(f"expire_{part}", values)
                 self._wait(stop)
         return found
 

@@ -1,0 +1,115 @@
+"""The moment that a backup holds fast: what is counted is what is frozen, whatever else works on the store.
+
+Each store is opened in a process of its own, for one process can open one only.
+"""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from catchment import config
+
+OPENED = """
+import json, sys, threading, time
+from pathlib import Path
+from catchment import config, wiring
+from catchment.backup import counting, snapshot
+from catchment.record import RejectionRecord, encode_lines
+from catchment.store.expiry import Cutoffs, Expiry
+
+data_dir = Path(sys.argv[1])
+(data_dir / "log").mkdir()
+store, log, loader = wiring.open_as_it_is(data_dir)
+store.migrate()
+now = int(time.time())
+
+
+def refusal(number, seconds):
+    return RejectionRecord(
+        app="", source="", kind="rejection", event_id=f"r{number}", received_us=seconds * 1_000_000, payload="",
+        method="POST", route="/", status=401, code="x", reason="no key", payload_bytes=0, edge="", tally=0,
+    )
+
+
+store.insert(encode_lines([refusal(n, now - 40 * 86_400 if n else now) for n in range(6)]))
+real, counts = counting.count, []
+
+
+def count(*arguments, **named):
+    counts.append(1)
+    meanwhile()
+    return real(*arguments, **named)
+
+
+def tell(taken, **more):
+    parts = (data_dir / taken.tables["rejection_rows"]).glob("*/count.txt")
+    rows = sum(int(part.read_text()) for part in parts)
+    print(json.dumps({"counted": taken.counts.views["rejections"], "frozen": rows, "counts": len(counts), **more}))
+    store.close()
+
+
+counting.count = count
+"""
+
+RETENTION = """
+removed = []
+cutoffs = [Cutoffs("", "", rejections=now - 30 * 86_400)]
+expiry = Expiry(store.open_handle, loader.pause)
+thread = threading.Thread(target=lambda: removed.append(expiry.remove(cutoffs, threading.Event())))
+
+
+def meanwhile():
+    thread.start()
+    thread.join(3)  # it is over by then, unless it waits
+
+
+taken = snapshot.take(store, loader, data_dir)
+thread.join(60)
+tell(taken, removed=removed[0].rejections, left=store.query("SELECT count() AS n FROM rejections").rows[0]["n"])
+"""
+
+CHANGED = """
+def meanwhile():
+    if len(counts) <= TIMES:
+        store._command("SYSTEM STOP MERGES catchment.rejection_rows")
+        store._command("ALTER TABLE catchment.rejection_rows DELETE WHERE rejection_id = 'r%d'" % len(counts)
+                       + " SETTINGS mutations_sync = 0")
+        threading.Timer(1, lambda: store._command("SYSTEM START MERGES catchment.rejection_rows")).start()
+
+
+try:
+    taken = snapshot.take(store, loader, data_dir)
+except snapshot.BackupError as error:
+    print(json.dumps({"error": str(error), "counts": len(counts)}))
+    time.sleep(1.5)
+    store.close()
+else:
+    tell(taken)
+"""
+
+
+def run(data_dir: Path, script: str) -> dict[str, Any]:
+    config.ensure_file(data_dir)
+    command = [sys.executable, "-c", textwrap.dedent(OPENED) + textwrap.dedent(script), str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_a_removal_of_what_is_too_old_waits_until_a_backup_has_counted(tmp_path: Path) -> None:
+    told = run(tmp_path, RETENTION)
+    assert told == {"counted": 6, "frozen": 6, "counts": 1, "removed": 5, "left": 1}
+
+
+def test_where_a_table_was_changed_while_it_was_counted_all_is_frozen_and_counted_again(tmp_path: Path) -> None:
+    assert run(tmp_path, f"TIMES = 1\n{CHANGED}") == {"counted": 5, "frozen": 5, "counts": 2}
+
+
+def test_where_a_table_is_changed_whenever_it_is_counted_there_is_no_backup(tmp_path: Path) -> None:
+    told = run(tmp_path, f"TIMES = 99\n{CHANGED}")
+    assert told == {"error": "the store was changing its tables for too long; try again later", "counts": 3}
+    assert list((tmp_path / "log").glob("snapshot_*")) == []
