@@ -32,9 +32,10 @@ from catchment.replay import Replay
 from catchment.retention import Retention
 from catchment.settings import Settings
 from catchment.store import queries
-from catchment.store.clickhouse import ClickHouseStore
+from catchment.store.clickhouse import ClickHouseStore, known_schema
 from catchment.store.expiry import Expiry
 from catchment.store.room import PartsWatch
+from catchment.store.store import OtherVersion, StoreError
 from catchment.telemetry.tracing import open_tracing
 from catchment.watch import FileWatch
 
@@ -67,9 +68,14 @@ def log_reader(settings: Settings, data_dir: Path) -> LogReader:
 
 
 def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
-    """The store, with its schema up to date."""
+    """The store, with its schema up to date. Raises `StoreError`, and of it `OtherVersion` where waiting is no use."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
-    store.migrate()
+    try:
+        store.migrate()
+    except StoreError as error:
+        if not store.schema().items() <= known_schema().items():
+            raise OtherVersion(str(error)) from None
+        raise
     return store
 
 

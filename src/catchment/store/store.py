@@ -23,6 +23,10 @@ class StoreError(Exception):
         self.passing = passing
 
 
+class OtherVersion(StoreError):
+    """Another version of Catchment made the store; only that one can open it."""
+
+
 class Column(NamedTuple):
     """A column of an answer: its name and its ClickHouse type."""
 
