@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -98,3 +99,29 @@ def test_a_core_whose_port_another_program_has_says_that_waiting_is_no_use(tmp_p
         told = catchment("core", data_dir=tmp_path, code=CannotEver.exit_code, environment=environment)
     assert told == (f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --console-port\n")
     assert CannotEver.exit_code in EXIT_FOR_GOOD
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="takes away what another process may open")
+def test_a_system_without_room_for_another_process_costs_no_part_that_runs(tmp_path: Path) -> None:
+    write_apps(tmp_path, ["default"])
+    key, port = AppKeys(tmp_path).moesif, free_port()
+    url = f"http://127.0.0.1:{port}"
+    with terminal(tmp_path, "--port", str(port), "--console-port", "0") as shown:
+        shown.await_ready()
+        pid = shown.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        opened = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened, limits[1]))
+        core = killed_core(shown)
+        until(
+            lambda: "core cannot be started now, and is tried again: " in shown.errors,
+            within_s=WITHIN_S,
+            otherwise=lambda: shown.errors,
+        )
+        assert taken(shown, url, key)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        until(lambda: core_of(shown) not in (None, core), within_s=WITHIN_S)
+        told = catchment("sql", "SELECT count() AS n FROM events", "--format", "csv", data_dir=tmp_path)
+        assert told == "n\n1\n"
+    assert shown.process.returncode == 0
+    assert "Traceback" not in shown.errors

@@ -89,20 +89,30 @@ class _Part:
         """Its exit code, if it runs no more."""
         return None if self.process is None else self.process.poll()
 
-    def revive(self) -> None:
-        """Starts it again if it is dead, each time a little later while it keeps dying young."""
-        code = self.ended()
-        if code is None:
-            return
-        now = time.monotonic()
-        if self._restart_at is None:
-            calm = now - self._started > _CALM_AFTER_S
-            self._delay = RESTART_S_MIN if calm else min(self._delay * 2, RESTART_S_MAX)
-            self._restart_at = now + self._delay
-            logger.error("%s %s; starting it again", self.name, _ending(code))
-        elif now >= self._restart_at:
+    def try_start(self) -> bool:
+        """Whether it was started; where the system has no room for another process, it is tried again later."""
+        try:
             self.start()
+        except OSError as error:
+            self._put_off()
+            logger.error("%s cannot be started now, and is tried again: %s", self.name, error.strerror)
+            return False
+        return True
+
+    def revive(self) -> None:
+        """Starts it again if it is dead, each time a little later while it keeps dying young or cannot be started."""
+        code = self.ended()
+        if self.process is not None and code is None:
+            return
+        if self._restart_at is None:
+            self._put_off(calm=time.monotonic() - self._started > _CALM_AFTER_S)
+            logger.error("%s %s; starting it again", self.name, _ending(code or 0))
+        elif time.monotonic() >= self._restart_at and self.try_start():
             self._restarts.add(self.name)
+
+    def _put_off(self, *, calm: bool = False) -> None:
+        self._delay = RESTART_S_MIN if calm else min(self._delay * 2, RESTART_S_MAX)
+        self._restart_at = time.monotonic() + self._delay
 
     def stop(self, within_s: float) -> bool:
         """Ends it, and whether that went in order; one that is dead already has left its work in the log."""
@@ -148,8 +158,8 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
         announce(urls["ingest"], urls["console"])
 
     try:
-        for part in parts:
-            part.start()
+        edge.start()
+        core.try_start()
         coming = _Coming(core, urls, tls, complete)
         _await_edge(edge, coming, urls["ingest"], tls, stop=stop)
         look_at = 0.0
@@ -355,8 +365,8 @@ class _Coming:
 
     def _why_not_there(self) -> str | None:
         code = self._core.ended()
-        if code is not None:
-            return f"it {_ending(code)}, see above, and is tried again"
+        if code is not None or self._core.process is None:
+            return f"it {'cannot be started' if code is None else _ending(code)}, see above, and is tried again"
         reason = _why_not_ready(self._urls["console"], self._tls_cert)
         if reason:
             return f"it runs, but does not answer at {self._urls['console']} ({reason})"
