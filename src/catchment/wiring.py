@@ -84,7 +84,7 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     store cannot be opened."""
     tracing = open_tracing("core", os.environ, speaks=True)
     snapshot.clear_stale(data_dir)
-    store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
+    store, log = open_store(_with_handle_to_spare(settings), data_dir), log_reader(settings, data_dir)
     parts = PartsWatch(store.broken_parts, partial(os.kill, os.getpid(), signal.SIGTERM))
     loader = Loader(log, store, settings.loader, look_after=parts.look, tracing=tracing)
     take = partial(snapshot.take, store, loader, data_dir)
@@ -101,6 +101,12 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     )
     hosts = Hosts([*settings.console.hosts, settings.console.host])
     return watched(Shield(app, hosts, tls=bool(settings.ingest.tls_cert)))
+
+
+def _with_handle_to_spare(settings: Settings) -> Settings:
+    """One handle more than there are queries at one time: for what the server asks itself, `status` and metrics."""
+    sql = settings.sql.model_copy(update={"queries_max": settings.sql.queries_max + 1})
+    return settings.model_copy(update={"sql": sql})
 
 
 def open_as_it_is(data_dir: Path) -> tuple[ClickHouseStore, LogReader, Loader]:

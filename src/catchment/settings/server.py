@@ -143,6 +143,7 @@ class Sql(Section):
     rows_max: int = Field(100_000, ge=1, le=10_000_000, description="Rows that one answer may hold.")
     memory_bytes_max: int = Field(2048 * MIB, ge=16 * MIB, description="Memory that one query may take.")
     queries_max: int = Field(4, ge=1, le=64, description="Queries that run at one time; more wait.")
+    queries_waiting_max: int = Field(32, ge=0, le=10_000, description="Queries that wait; more are answered 503.")
 
 
 class Limits(Section):
