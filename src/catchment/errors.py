@@ -5,7 +5,8 @@ the fault. `LogUnavailable` is ours: the request was sound but could not be made
 Everything else that escapes is a defect and is answered 500 in the vendor's form.
 """
 
-from typing import NamedTuple
+import os
+from typing import ClassVar, NamedTuple
 
 
 class Fault(NamedTuple):
@@ -40,3 +41,14 @@ class LogUnavailable(Exception):
 
 class Cannot(Exception):
     """Why a command cannot do what it is asked to, and what to do: a sentence for the person who gave it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class CannotEver(Cannot):
+    """The same where nothing changes by trying again later: not before somebody has done something."""
+
+    exit_code = os.EX_CONFIG
+
+
+EXIT_FOR_GOOD = (2, CannotEver.exit_code)  # 2: the settings or the arguments are wrong

@@ -3,8 +3,10 @@
 It logs through the root logger, to standard error: what `serve` prints for a person stays alone on standard output.
 """
 
+import logging
 import math
 import signal
+import socket
 import time
 from functools import partial
 from pathlib import Path
@@ -15,26 +17,34 @@ import uvicorn
 from catchment import wiring
 from catchment.api.shield import StrictProtocol
 from catchment.certificate import follow, serving_context
+from catchment.errors import CannotEver
 from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
 from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, let_the_edge_go_first
-from catchment.settings import Settings
-from catchment.store.store import StoreError
+from catchment.settings import Console, Settings
+from catchment.store.store import OtherVersion, StoreError
 from catchment.supervisor import CannotServe
 
 CLAIM_WITHIN_S = 20.0
+_CLAIM_TOLD_AFTER_S = 2.0
 _POLL_S = 0.1
+
+logger = logging.getLogger(__name__)
 
 
 def run_core(data_dir: Path, settings: Settings) -> int:
-    """Runs the core until SIGTERM; what the log holds by then is loaded first."""
+    """Runs the core until SIGTERM; what the log holds by then is loaded first. Raises `CannotEver` where starting it
+    again would be of no use, and `CannotServe` and `InUse` where it may be."""
     exit_with_parent()
     allow_many_files()
     refuse_beside_server(data_dir)
+    listeners = _bind(settings.console)
     _claim(data_dir)
     let_the_edge_go_first()
     signal.signal(signal.SIGTERM, _leave)  # Uvicorn gives the signal on when it is done; that is no failure
     try:
         app = wiring.core(settings, data_dir)
+    except OtherVersion as error:
+        raise CannotEver(f"the store fails: {error}") from None
     except StoreError as error:
         raise CannotServe(f"the store fails: {error}") from None
     kept = Path(settings.ingest.tls_cert) if settings.ingest.tls_cert else None
@@ -42,8 +52,6 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            host=settings.console.host,
-            port=settings.console.port,
             loop="uvloop",
             http=StrictProtocol,
             ws="none",
@@ -58,16 +66,39 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     )
     if kept and context:
         follow(kept, partial(context.load_cert_chain, kept))
-    server.run()
+    server.run(listeners)
     return 0 if server.started else 1
+
+
+def _bind(console: Console) -> list[socket.socket]:
+    """The console's port, which is this process's from now on: before the store is open, which may take long, for
+    whether another program has the port is known at once. Nobody can connect until Uvicorn listens on it."""
+    listeners = []
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(console.host, console.port, type=socket.SOCK_STREAM):
+            listener = socket.socket(family, kind)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listeners.append(listener)
+    except OSError as error:
+        where = f"{console.host}:{console.port}"
+        raise CannotEver(f"cannot listen on {where}: {error.strerror}; choose another with --console-port") from None
+    return listeners
 
 
 def _claim(data_dir: Path) -> None:
     """Waits for whoever has the store open: a command that asks it, or the core of a server that was killed."""
-    deadline = time.monotonic() + CLAIM_WITHIN_S
+    began, told = time.monotonic(), False
     while not wiring.claim_core(data_dir):
-        if time.monotonic() > deadline:
-            raise InUse(f"{holder(data_dir / CORE_LOCK)} has the store of {data_dir} open; end it, then start again")
+        waited = time.monotonic() - began
+        who = holder(data_dir / CORE_LOCK)
+        if waited > CLAIM_WITHIN_S:
+            raise InUse(f"{who} has the store of {data_dir} open; end it, or wait until it is done")
+        if waited > _CLAIM_TOLD_AFTER_S and not told:
+            logger.warning("core: waiting for the store of %s, which %s has open", data_dir, who)
+            told = True
         time.sleep(_POLL_S)
 
 

@@ -3,6 +3,9 @@
 The edge stops first, so that no request is cut off, then the core, which loads what is left in the log. A part that
 dies is started again: the log carries over what it had accepted. The supervisor itself touches no event.
 
+Only the edge decides whether a start failed: what it accepts waits in the log. The core may take as long as it likes
+to come up, and is started again from the beginning, unless it ends with a code that no waiting changes.
+
 What stands in `run.json` is where a running server listens, and the secret of this run, by which commands on this
 machine open the console's port; one that is there before the start was left by a server that was killed, whose parts
 may need a moment to notice and end.
@@ -28,7 +31,7 @@ from typing import Any
 
 from catchment.certificate import FILE_NAME as TLS_NAME
 from catchment.certificate import Certificate, UnusableCertificate
-from catchment.errors import Cannot
+from catchment.errors import EXIT_FOR_GOOD, Cannot
 from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, let_the_edge_go_first
@@ -40,7 +43,9 @@ from catchment.watch import LOOK_S
 
 RUN_NAME = "run.json"
 PART_COMMAND = (sys.executable, "-m", "catchment")
-READY_WITHIN_S = 60.0
+EDGE_READY_WITHIN_S = 60.0
+CORE_PATIENCE_S = 10.0  # then it is told that the core is not there yet; and again after
+CORE_TOLD_EVERY_S = 60.0
 STOP_WITHIN_S = {"edge": DRAIN_S + 10.0, "core": DRAIN_S + 40.0}  # the core's longest query comes on top
 RESTART_S_MIN, RESTART_S_MAX = 0.2, 10.0
 _CALM_AFTER_S = 30.0
@@ -66,35 +71,52 @@ class _Part:
         self._command = command
         self._environment = environment
         self._delay = RESTART_S_MIN
-        self.start()
+        self._started = 0.0
+        self._restart_at: float | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._started = time.monotonic()
-        self._restart_at: float | None = None
         self.process = subprocess.Popen(  # noqa: S603
             self._command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
         )
+        self._started = time.monotonic()
+        self._restart_at = None
         if self.name == "core":
             with suppress(ProcessLookupError):  # it may have died already, which `revive` sees to
                 let_the_edge_go_first(self.process.pid)
 
-    def revive(self) -> None:
-        """Starts it again if it is dead, each time a little later while it keeps dying young."""
-        if self.process.poll() is None:
-            return
-        now = time.monotonic()
-        if self._restart_at is None:
-            calm = now - self._started > _CALM_AFTER_S
-            self._delay = RESTART_S_MIN if calm else min(self._delay * 2, RESTART_S_MAX)
-            self._restart_at = now + self._delay
-            logger.error("%s %s; starting it again", self.name, _ending(self.process.returncode))
-        elif now >= self._restart_at:
+    def ended(self) -> int | None:
+        """Its exit code, if it runs no more."""
+        return None if self.process is None else self.process.poll()
+
+    def try_start(self) -> bool:
+        """Whether it was started; where the system has no room for another process, it is tried again later."""
+        try:
             self.start()
+        except OSError as error:
+            self._put_off()
+            logger.error("%s cannot be started now, and is tried again: %s", self.name, error.strerror)
+            return False
+        return True
+
+    def revive(self) -> None:
+        """Starts it again if it is dead, each time a little later while it keeps dying young or cannot be started."""
+        code = self.ended()
+        if self.process is not None and code is None:
+            return
+        if self._restart_at is None:
+            self._put_off(calm=time.monotonic() - self._started > _CALM_AFTER_S)
+            logger.error("%s %s; starting it again", self.name, _ending(code or 0))
+        elif time.monotonic() >= self._restart_at and self.try_start():
             self._restarts.add(self.name)
+
+    def _put_off(self, *, calm: bool = False) -> None:
+        self._delay = RESTART_S_MIN if calm else min(self._delay * 2, RESTART_S_MAX)
+        self._restart_at = time.monotonic() + self._delay
 
     def stop(self, within_s: float) -> bool:
         """Ends it, and whether that went in order; one that is dead already has left its work in the log."""
-        if self.process.poll() is not None:
+        if self.process is None or self.ended() is not None:
             return True
         asked = time.monotonic()
         self.process.terminate()
@@ -112,7 +134,8 @@ class _Part:
 def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], None]) -> int:
     """Runs until SIGINT or SIGTERM; the exit code. `announce` gets both addresses once both parts are ready.
 
-    Raises `CannotServe` where the data dir is in use, a port is taken, or a part does not come up.
+    Raises `CannotServe` where the data dir is in use, a port is taken, the edge does not come up, or the core never
+    can.
     """
     lock = _claim(data_dir)
     stop = threading.Event()
@@ -127,15 +150,21 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
     certificate, tls = _certificate(settings, data_dir)
     environment = _environment(settings, addresses, tls, run_hash=token_hash(secret))
     restarts = Restarts(data_dir / files.FOLDER)
-    parts = [_start_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
+    urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
+    parts = [edge, core] = [_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
+
+    def complete() -> None:
+        _write_run_file(data_dir, urls, tls, secret)
+        announce(urls["ingest"], urls["console"])
+
     try:
-        urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
-        _await_ready(parts, urls, tls, stop=stop)
-        if not stop.is_set():
-            _write_run_file(data_dir, urls, tls, secret)
-            announce(urls["ingest"], urls["console"])
+        edge.start()
+        core.try_start()
+        coming = _Coming(core, urls, tls, complete)
+        _await_edge(edge, coming, urls["ingest"], tls, stop=stop)
         look_at = 0.0
         while not stop.wait(_POLL_S):
+            coming.look()
             for part in parts:
                 part.revive()
             if certificate and time.monotonic() >= look_at:
@@ -284,7 +313,7 @@ def _environment(
     return os.environ | {name: str(value) for name, value in given.items()}
 
 
-def _start_part(name: str, data_dir: Path, environment: dict[str, str], restarts: Restarts) -> _Part:
+def _part(name: str, data_dir: Path, environment: dict[str, str], restarts: Restarts) -> _Part:
     return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment, restarts)
 
 
@@ -293,28 +322,81 @@ def _url(host: str, port: int, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{reachable}:{port}"
 
 
-def _await_ready(parts: list[_Part], urls: dict[str, str], tls_cert: str | None, *, stop: threading.Event) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    for url in urls.values():
-        reason: str | None = "no answer yet"
-        while reason and not stop.wait(_POLL_S):
-            for part in parts:
-                if part.process.poll() is not None:
-                    raise CannotServe(f"{part.name} could not start ({_ending(part.process.returncode)}); see above")
-            if time.monotonic() > deadline:
-                raise CannotServe(f"{url} was not ready within {READY_WITHIN_S:.0f} s: {reason}")
-            reason = _why_not_ready(url, tls_cert)
+class _Coming:
+    """The core until it answers for the first time; then `complete` is called, once."""
+
+    def __init__(self, core: _Part, urls: dict[str, str], tls_cert: str | None, complete: Callable[[], None]) -> None:
+        self._core = core
+        self._urls = urls
+        self._tls_cert = tls_cert
+        self._complete = complete
+        self._tell_at = time.monotonic() + CORE_PATIENCE_S
+        self._late = self._there = False
+
+    def look(self) -> None:
+        """Asks whether it is there now. Raises `CannotServe` where it never will be."""
+        if self._there:
+            return
+        self.require_hope()
+        reason = self._why_not_there()
+        if reason is None:
+            self._there = True
+            if self._late:
+                logger.info("the core answers at %s now", self._urls["console"])
+        elif time.monotonic() >= self._tell_at:
+            self._late, self._tell_at = True, time.monotonic() + CORE_TOLD_EVERY_S
+            logger.warning(
+                "events are accepted at %s, but the core is not there yet: %s. What is accepted waits in the log until"
+                " it is",
+                self._urls["ingest"],
+                reason,
+            )
+
+    def require_hope(self) -> None:
+        """Raises `CannotServe` where the core said that no waiting would help; it told why."""
+        code = self._core.ended()
+        if code in EXIT_FOR_GOOD:
+            raise CannotServe(f"core could not start ({_ending(code)}); see above")
+
+    def revive(self) -> None:
+        """Starts the core again if it is dead."""
+        self.require_hope()
+        self._core.revive()
+
+    def _why_not_there(self) -> str | None:
+        code = self._core.ended()
+        if code is not None or self._core.process is None:
+            return f"it {'cannot be started' if code is None else _ending(code)}, see above, and is tried again"
+        reason = _why_not_ready(self._urls["console"], self._tls_cert)
+        if reason:
+            return f"it runs, but does not answer at {self._urls['console']} ({reason})"
+        try:
+            self._complete()
+        except OSError as error:  # a disk that is full for a moment, say
+            return f"{RUN_NAME}, by which commands find it, cannot be written: {error.strerror}"
+        return None
+
+
+def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *, stop: threading.Event) -> None:
+    deadline = time.monotonic() + EDGE_READY_WITHIN_S
+    reason: str | None = "no answer yet"
+    while reason and not stop.wait(_POLL_S):
+        coming.revive()
+        code = edge.ended()
+        if code is not None:
+            raise CannotServe(f"edge could not start ({_ending(code)}); see above")
+        if time.monotonic() > deadline:
+            raise CannotServe(f"{url} was not ready within {EDGE_READY_WITHIN_S:.0f} s: {reason}")
+        reason = _why_not_ready(url, tls_cert)
 
 
 def _why_not_ready(url: str, tls_cert: str | None) -> str | None:
     """Asked with the standard library: a client of more comfort takes longer to import than the edge to start."""
     scheme, _, address = url.partition("://")
-    connection = (
-        http.client.HTTPSConnection(address, timeout=_ASK_S, context=_context(tls_cert))
-        if scheme == "https"
-        else http.client.HTTPConnection(address, timeout=_ASK_S)
-    )
+    connection = http.client.HTTPConnection(address, timeout=_ASK_S)
     try:
+        if scheme == "https":
+            connection = http.client.HTTPSConnection(address, timeout=_ASK_S, context=_context(tls_cert))
         connection.request("GET", "/health/live")  # an edge in maintenance has started, though it is not ready
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:

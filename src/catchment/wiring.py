@@ -64,7 +64,7 @@ def log_reader(settings: Settings, data_dir: Path) -> LogReader:
 
 
 def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
-    """The store, with its schema up to date."""
+    """The store, with its schema up to date. Raises `StoreError`, and of it `OtherVersion` where waiting is no use."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
     store.migrate()
     return store

@@ -307,7 +307,7 @@ def test_whatever_changes_the_store_is_begun_while_nothing_is_inserted_and_no_ba
         paused.clear()
 
     noting = Expiry(lambda: Noting(store.open_handle(), paused, noted), pause)  # type: ignore[arg-type,return-value]
-    assert noting.remove(ALL, threading.Event()) is not None
+    assert noting.remove(ALL, threading.Event(), at=NOW) is not None
     assert {what.split("catchment.")[1].split()[0] for what, _ in noted} == {
         "kept_from",
         "spared_events",

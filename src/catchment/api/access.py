@@ -12,13 +12,14 @@ cookies, so no page can make one ask in somebody's name.
 import hmac
 import ipaddress
 import logging
+import threading
 import time
 from collections.abc import Callable
 
 from catchment.config import ConfigError
 from catchment.settings import Console
 from catchment.tokens import token_hash
-from catchment.watch import FileWatch
+from catchment.watch import LOOK_S, FileWatch
 
 PEERS_MAX = 1024
 _MINUTE_S = 60.0
@@ -98,6 +99,15 @@ class Access:
         if authorization:  # who sent nothing has guessed nothing
             self._failed.note(address)
         raise NotAllowed
+
+    def run(self, stop: threading.Event) -> None:
+        """Looks once a second until `stop` is set, in a thread that does nothing else: whoever asks, and however much,
+        a token that was taken back is refused within seconds."""
+        while not stop.wait(LOOK_S):
+            try:
+                self.look()
+            except Exception:
+                logger.exception("core: defect while looking for another token; the one in use stays until it is seen")
 
     def look(self) -> None:
         """Takes another token if the file has one now; a file with mistakes changes nothing, and the edge tells them.

@@ -30,6 +30,7 @@ from catchment.api.metrics import CONTENT_TYPE, Metrics
 from catchment.api.overview import overview, pulse
 from catchment.api.queries import Queries
 from catchment.api.shield import STRICT_HEADERS
+from catchment.api.turns import RETRY_AFTER_S, TooManyWait, Turns
 from catchment.loader import Loader
 from catchment.log.log import LogReader
 from catchment.log.room import Growth
@@ -38,11 +39,11 @@ from catchment.store import queries
 from catchment.store.store import QueryError, Store
 from catchment.telemetry import files
 from catchment.telemetry.tracing import Tracing
-from catchment.watch import LOOK_S
 
 BODY_BYTES_MAX = 1024 * 1024
 VISIBLE_WITHIN = timedelta(minutes=1)  # how long an insert may take from its `loaded_at` until it is seen
 GROWTH_LOOK_S = 5.0
+LOOKS_AT_ONCE, LOOKS_WAITING_MAX = 4, 32  # at `status` and `metrics`
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -89,7 +90,8 @@ class _Core:
     ) -> None:
         self.store, self.log, self.loader, self.tracing = opened
         self.growth = Growth()
-        self.queries = Queries(self.store, self.tracing)
+        self.queries = Queries(self.store, settings.sql, self.tracing)
+        self.looks = Turns("looks", LOOKS_AT_ONCE, LOOKS_WAITING_MAX)
         self.overview = partial(overview, self.store, self.log, self.loader, data_dir, settings.log, self.growth)
         self.metrics = Metrics(
             self.overview,
@@ -154,36 +156,38 @@ def core_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = _Core(await run_in_threadpool(open_core), settings, data_dir, beside)
+        core = _Core(await run_in_threadpool(open_core), settings, data_dir, [*beside, access.run])
         core.start()
         app.state.core = core
-        looking = asyncio.create_task(_look(access))
         try:
             yield
         finally:
-            looking.cancel()
             app.state.core = None
             await asyncio.to_thread(core.close)
 
     async def run_sql(request: Request) -> Response:
         body = await _body(request)
         wanted = msgspec.json.decode(body, type=SqlRequest)
-        answer = await request.app.state.core.queries.ask("sql", wanted.query, wanted.parameters)
+        still = partial(_still_wanted, access, request)
+        answer = await request.app.state.core.queries.ask("sql", wanted.query, wanted.parameters, still)
         return _json({"columns": answer.columns, "rows": answer.encoded})
 
     async def tail(request: Request) -> Response:
         wanted = msgspec.convert(dict(request.query_params), TailRequest)
         begin = wanted.after or f"{datetime.now(UTC) - VISIBLE_WITHIN:%Y-%m-%d %H:%M:%S.%f}"
         parameters = msgspec.structs.asdict(wanted)
-        answer = await request.app.state.core.queries.ask("tail", queries.text("tail"), parameters)
+        still = partial(_still_wanted, access, request)
+        answer = await request.app.state.core.queries.ask("tail", queries.text("tail"), parameters, still)
         rows = answer.rows
         return _json({"rows": rows, "after": rows[-1]["loaded_at"] if rows else begin})
 
     async def status(request: Request) -> Response:
-        return _json(await run_in_threadpool(request.app.state.core.overview))
+        core: _Core = request.app.state.core
+        return _json(await core.looks.take(core.overview, partial(_still_wanted, access, request)))
 
     async def metrics(request: Request) -> Response:
-        text = await run_in_threadpool(request.app.state.core.metrics.text)
+        core: _Core = request.app.state.core
+        text = await core.looks.take(core.metrics.text, partial(_still_wanted, access, request))
         return Response(text, media_type=CONTENT_TYPE, headers=STRICT_HEADERS)
 
     async def live(_: Request) -> Response:
@@ -218,10 +222,16 @@ def core_app(
     return app
 
 
-async def _look(access: Access) -> None:
-    while True:
-        await asyncio.sleep(LOOK_S)
-        await run_in_threadpool(access.look)
+def _check(access: Access, request: Request) -> None:
+    """Raises `NotAllowed`."""
+    access.check(request.headers.get("authorization"), request.client.host if request.client else "")
+
+
+async def _still_wanted(access: Access, request: Request) -> None:
+    """Raises where whoever waited for their turn may not ask any more, or has gone."""
+    _check(access, request)
+    if await request.is_disconnected():
+        raise ClientDisconnect
 
 
 def _guard(access: Access) -> Callable[[Handler], Handler]:
@@ -230,11 +240,12 @@ def _guard(access: Access) -> Callable[[Handler], Handler]:
     def guard(handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             try:
-                access.check(request.headers.get("authorization"), request.client.host if request.client else "")
+                _check(access, request)
+                return await handler(request)
             except NotAllowed as refused:
                 return _not_allowed(refused)
-            try:
-                return await handler(request)
+            except TooManyWait as busy:
+                return _json({"error": str(busy)}, 503, {"retry-after": str(RETRY_AFTER_S)})
             except QueryError as error:
                 return _json({"error": str(error)}, 400)
             except _TooLarge:

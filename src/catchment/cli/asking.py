@@ -138,15 +138,17 @@ def snapshot(settings: Settings, data_dir: Path) -> Snapshot:
 
 
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
-    """What `/api/status` tells, where it runs (`running` is None if it does not), and whether it is in maintenance.
+    """What `/api/status` tells, where it runs (`running` is None if it does not, or is `starting` or stopping), and
+    whether it is in maintenance.
     Where neither the core answers nor the store opens, `unanswered` is why, and `room` all else that there is."""
     begun = maintenance.state(data_dir)
     try:
         found = _overview(settings, data_dir)
     except (CoreAway, StoreError) as error:
         found = {"unanswered": str(error), "room": _room(settings, data_dir)}
-    run = {name: value for name, value in (running(data_dir) or {}).items() if name != "secret"}
-    return {"running": run or None, "maintenance": begun._asdict() if begun else None} | found
+    held = running(data_dir)
+    run = {name: value for name, value in (held or {}).items() if name != "secret"}
+    return {"running": run or None, "starting": held == {}, "maintenance": begun._asdict() if begun else None} | found
 
 
 def _overview(settings: Settings, data_dir: Path) -> dict[str, Any]:
@@ -173,7 +175,10 @@ def _running_core(settings: Settings, data_dir: Path) -> Iterator[_RunningCore |
     deadline = time.monotonic() + WAIT_S
     while (run := running(data_dir)) == {}:  # it says where it listens once it is ready
         if time.monotonic() > deadline:
-            raise CannotAsk(f"the server on {data_dir} is just starting or stopping; try again in a moment")
+            raise CoreAway(
+                f"the server on {data_dir} is starting or stopping, and its core does not answer; its log output tells"
+                " why. What is accepted meanwhile waits in the log; try again in a moment"
+            )
         time.sleep(RETRY_S)
     if run is None:
         yield None

@@ -193,7 +193,8 @@ def print_event(event: dict[str, Any], style: str) -> None:
 def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     """`status` for a person."""
     run = found["running"]
-    console.print(f"running  process {run['pid']}, {run['ingest']}, console {run['console']}" if run else "stopped")
+    idle = "starting or stopping" if found.get("starting") else "stopped"
+    console.print(f"running  process {run['pid']}, {run['ingest']}, console {run['console']}" if run else idle)
     if found.get("maintenance"):
         console.print(_maintenance(Maintenance(**found["maintenance"])), style="yellow")
     if "unanswered" in found:

@@ -1,6 +1,7 @@
 """What every program of ours does around a command: log output, standard streams, and failures as sentences.
 
-Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong. The parts of a server begin here too, so
+Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong; of a part also 78, which tells the
+supervisor that trying again is of no use. The parts of a server begin here too, so
 this imports nothing that they do not need.
 """
 
@@ -58,7 +59,7 @@ def run(app: App, arguments: list[str]) -> int:
     except (config.ConfigError, WrongArguments) as error:
         return _failed(str(error), 2)
     except Cannot as error:
-        return _failed(str(error), 1)
+        return _failed(str(error), error.exit_code)
     except StoreError as error:
         return _failed(f"the store fails: {error}", 1)
     except KeyboardInterrupt:

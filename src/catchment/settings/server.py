@@ -146,6 +146,7 @@ class Sql(Section):
         64 * MIB, ge=65_536, description="Bytes that one answer may have, in memory and as JSON."
     )
     queries_max: int = Field(4, ge=1, le=64, description="Queries that run at one time; more wait.")
+    queries_waiting_max: int = Field(32, ge=0, le=10_000, description="Queries that wait; more are answered 503.")
 
 
 class Limits(Section):

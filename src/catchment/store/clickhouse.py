@@ -26,7 +26,7 @@ from catchment.store import queries, room, schema
 from catchment.store.failures import is_for_want_of_memory, is_passing, message_of
 from catchment.store.guard import DATABASE, checked
 from catchment.store.parts import Parts, PartsWatch
-from catchment.store.store import Answer, AskByName, QueryError, StoreError
+from catchment.store.store import Answer, AskByName, OtherVersion, QueryError, StoreError
 
 INCOMING_FOLDER = "incoming"  # beside the store: what is being inserted
 INSERT_SETTINGS: dict[str, Any] = {
@@ -92,8 +92,8 @@ class ClickHouseStore:
     def migrate(self) -> list[str]:
         """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views that
         are others now, which hold nothing. A migration that was cut off is begun again, so each statement must bear
-        that: `CREATE` becomes `CREATE ... IF NOT EXISTS`. Raises `StoreError` for a store of another version, and on a
-        disk without room for what must be written."""
+        that: `CREATE` becomes `CREATE ... IF NOT EXISTS`. Raises `OtherVersion`, and `StoreError` on a disk without
+        room for what must be written."""
         self._note_migrations()
         fresh = self._fresh_migrations()
         if fresh:
@@ -119,7 +119,7 @@ class ClickHouseStore:
         return dict(line.split("\t") for line in listing.splitlines())
 
     def is_current(self) -> bool:
-        """Whether every migration was applied. Raises `StoreError` for a store of another version."""
+        """Whether every migration was applied. Raises `OtherVersion`."""
         self._note_migrations()
         return not self._fresh_migrations()
 
@@ -288,7 +288,7 @@ class ClickHouseStore:
         applied = self.schema()
         for name, digest in sorted(applied.items()):
             if name not in texts or digest != schema.digest(texts[name]):
-                raise StoreError(
+                raise OtherVersion(
                     f"the store in {self._path} was made by another version of Catchment ({name});"
                     " use that version, or start with a new --data-dir"
                 )

@@ -29,6 +29,10 @@ class StoreError(Exception):
         self.divisible = divisible
 
 
+class OtherVersion(StoreError):
+    """Another version of Catchment made the store; only that one can open it."""
+
+
 class Column(msgspec.Struct, frozen=True):
     """A column of an answer: its name and its ClickHouse type."""
 
