@@ -8,12 +8,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from catchment import config
-from catchment.backup import making
-from catchment.backup.snapshot import COUNT_WITHIN_S, COUNTS_MAX, LOCK_NAME, Snapshot, seconds_max
+from catchment.backup import making, snapshot
+from catchment.backup.snapshot import COUNT_WITHIN_S, COUNTS_MAX, LOCK_NAME, NotUnderWay, Snapshot, seconds_max
 from catchment.holding import hold
 from catchment.log.disk import LocalDisk
 from catchment.settings import Sql
@@ -136,6 +139,25 @@ def test_what_a_killed_backup_held_is_removed_while_the_core_runs_and_that_of_a_
     tmp_path: Path,
 ) -> None:
     assert run(tmp_path, SWEPT) == {"while held": [True, True], "afterwards": [False, False]}
+
+
+def test_many_that_ask_at_once_do_not_take_each_other_for_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "take", lambda *_: "taken")
+    (tmp_path / "log" / "snapshot_x").mkdir(parents=True)
+
+    def ask(number: int) -> str:
+        if number % 2:
+            snapshot.clear_stale(tmp_path)
+        try:
+            return str(snapshot.take_for_command(cast(Any, None), cast(Any, None), tmp_path))
+        except NotUnderWay:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(ask, range(4000))) == {"refused"}
+    assert not (tmp_path / "log" / "snapshot_x").exists()
 
 
 def test_whoever_waits_for_a_snapshot_waits_longer_than_the_longest_query() -> None:

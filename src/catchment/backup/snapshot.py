@@ -9,6 +9,7 @@ The links cost no room until the originals go. One process at a time may use sna
 
 import os
 import shutil
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ TRIES, PAUSE_S = 30, 1.0  # while the store is changing its tables
 COUNTS_MAX = 3  # where somebody changes them in spite of the pause, the counts may be of something else
 _INSERT_S = 60.0
 _PREFIX = "snapshot_"
+# Two threads of this process that look at the lock would take each other for a backup.
+_looking = threading.Lock()
 _LOG, _STORE, _SHADOW = "log", "store", "shadow"
 
 
@@ -91,10 +94,11 @@ def seconds_max(sql: Sql) -> float:
 
 def is_under_way(data_dir: Path) -> bool:
     """Whether a backup holds the lock."""
-    lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
-    if lock is not None:
-        LocalDisk().unlock(lock)
-    return lock is None
+    with _looking:
+        lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
+        if lock is not None:
+            LocalDisk().unlock(lock)
+        return lock is None
 
 
 def clear(data_dir: Path) -> None:
@@ -107,13 +111,14 @@ def clear_stale(data_dir: Path) -> bool:
     """Removes what a backup left that was killed; nothing while one is under way. Whether there was something."""
     if not _names(data_dir):  # a backup that begins now need not wait for the lock
         return False
-    lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
-    if lock is None:
-        return False
-    try:
-        clear(data_dir)
-    finally:
-        LocalDisk().unlock(lock)
+    with _looking:
+        lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
+        if lock is None:
+            return False
+        try:
+            clear(data_dir)
+        finally:
+            LocalDisk().unlock(lock)
     return True
 
 
