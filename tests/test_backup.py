@@ -216,6 +216,12 @@ class TestOfARunningServer:
         assert busy.http.post(busy.console + "/api/backup").status_code == 401
         assert snapshots(busy.data_dir) == []
 
+    def test_where_no_command_makes_a_backup_no_snapshot_is_taken(self, busy: Server) -> None:
+        answer = busy.api.post("/api/backup")
+        assert answer.status_code == 409
+        assert answer.json()["error"].startswith("no backup is under way; `catchment backup DIRECTORY` makes one")
+        assert snapshots(busy.data_dir) == []
+
 
 class TestOfAStoppedServer:
     @pytest.fixture

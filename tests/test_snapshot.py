@@ -7,10 +7,19 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from catchment import config
+from catchment.backup import making, snapshot
+from catchment.backup.snapshot import COUNT_WITHIN_S, COUNTS_MAX, LOCK_NAME, NotUnderWay, Snapshot, seconds_max
+from catchment.holding import hold
+from catchment.log.disk import LocalDisk
+from catchment.settings import Sql
 
 OPENED = """
 import json, sys, threading, time
@@ -98,6 +107,71 @@ def run(data_dir: Path, script: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
+
+
+SWEPT = """
+from starlette.testclient import TestClient
+
+store.close()
+from catchment.backup import sweeping
+from catchment.holding import hold
+from catchment.log.disk import LocalDisk
+from catchment.parts import RUN_HASH
+
+sweeping.EVERY_S = 0.1
+held = [data_dir / "log" / "snapshot_x", data_dir / "store" / "shadow" / "snapshot_x"]
+lock = hold(data_dir / snapshot.LOCK_NAME)
+with TestClient(wiring.core(config.load(data_dir), data_dir)):
+    for folder in held:
+        (folder / "inner").mkdir(parents=True)
+    time.sleep(1)
+    while_held = [folder.exists() for folder in held]
+    LocalDisk().unlock(lock)
+    deadline = time.monotonic() + 30
+    while any(folder.exists() for folder in held) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    afterwards = [folder.exists() for folder in held]
+print(json.dumps({"while held": while_held, "afterwards": afterwards}))
+"""
+
+
+def test_what_a_killed_backup_held_is_removed_while_the_core_runs_and_that_of_a_living_one_stays(
+    tmp_path: Path,
+) -> None:
+    assert run(tmp_path, SWEPT) == {"while held": [True, True], "afterwards": [False, False]}
+
+
+def test_many_that_ask_at_once_do_not_take_each_other_for_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "take", lambda *_: "taken")
+    (tmp_path / "log" / "snapshot_x").mkdir(parents=True)
+
+    def ask(number: int) -> str:
+        if number % 2:
+            snapshot.clear_stale(tmp_path)
+        try:
+            return str(snapshot.take_for_command(cast(Any, None), cast(Any, None), tmp_path))
+        except NotUnderWay:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(ask, range(4000))) == {"refused"}
+    assert not (tmp_path / "log" / "snapshot_x").exists()
+
+
+def test_whoever_waits_for_a_snapshot_waits_longer_than_the_longest_query() -> None:
+    for seconds in (1.0, 30.0, 600.0):
+        assert seconds_max(Sql(seconds_max=seconds)) > COUNTS_MAX * (COUNT_WITHIN_S + seconds)
+
+
+def test_a_backup_waits_while_the_core_removes_what_another_left(tmp_path: Path) -> None:
+    config.ensure_file(tmp_path / "data")
+    lock = hold(tmp_path / "data" / LOCK_NAME)
+    assert lock is not None
+    threading.Timer(0.5, LocalDisk().unlock, [lock]).start()
+    taken = Snapshot("snapshot_x", "", {}, {}, {}, None, None)
+    making.make(tmp_path / "data", tmp_path / "backup", lambda: taken, lambda _: lambda _: None)
 
 
 def test_a_removal_of_what_is_too_old_waits_until_a_backup_has_counted(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from catchment.api.requests import watched
 from catchment.api.shield import Hosts, Shield
 from catchment.backup import snapshot
 from catchment.backup.snapshot import Snapshot
+from catchment.backup.sweeping import Sweep
 from catchment.edge.agents import agent_parser
 from catchment.edge.lookups import Lookups
 from catchment.edge.places import place_finder
@@ -78,7 +79,7 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
     store.watch_parts(partial(os._exit, 1))  # at once, whatever is under way
     loader = Loader(log, store, settings.loader, tracing=tracing)
-    take = partial(snapshot.take, store, loader, data_dir)
+    take = partial(snapshot.take_for_command, store, loader, data_dir)
     watch = FileWatch(data_dir / config.FILE_NAME)
     access = Access(settings.console, os.environ.get(RUN_HASH), watch, lambda: config.load(data_dir).console)
     app = core_app(
@@ -88,7 +89,7 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
         open_core=lambda: OpenedCore(store, log, loader, tracing),
         openapi=document(),
         take_snapshot=take,
-        beside=[retention(data_dir, store, loader).run],
+        beside=[retention(data_dir, store, loader).run, Sweep(data_dir).run],
     )
     hosts = Hosts([*settings.console.hosts, settings.console.host])
     return watched(Shield(app, hosts, tls=bool(settings.ingest.tls_cert)))

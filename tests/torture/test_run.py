@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from catchment.torture.faults import FAULTS
+from catchment.torture import run as torture
+from catchment.torture.faults import FAULTS, End, Fault, World
+from catchment.torture.schedule import Schedule
 from tests.conftest import until
 
 SEED = 20261122
@@ -56,3 +60,58 @@ def test_whoever_ends_it_early_leaves_nothing_behind(tmp_path: Path, number: sig
     assert list(tmp_path.iterdir()) == []
     listing = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in listing
+
+
+def test_where_processes_cannot_be_found_nothing_is_tortured(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ps").write_text("#!/bin/sh\nexit 1\n")  # one that does not know the options
+    (tmp_path / "bin" / "ps").chmod(0o700)
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "catchment", "torture", "--minutes", "0.05", "--seed", str(SEED)]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, env=environment)
+    assert done.returncode == 1
+    assert "`ps -axww -o pid=,ppid=,stat=,args=` fails here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the folders of runs are made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def _missing(_: World) -> End | None:
+    return None
+
+
+def test_a_fault_that_never_came_is_an_offence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = Fault("never", "never", 1, (0, 1), _missing)
+    monkeypatch.setattr(torture, "Schedule", partial(Schedule, faults=[never]))
+    monkeypatch.setattr(torture, "MORE_S", 5.0)
+    outcome = torture.run(torture.Plan(1.0, SEED, hurry=3.0))
+    [problem] = outcome.verdict.more
+    assert problem.startswith("never: it never came, though it was tried ")
+    assert not outcome.verdict.passed
+    assert outcome.verdict.total().lost == 0
+    assert outcome.folder == next(folder.iterdir())
+    assert (outcome.folder / torture.KEPT_NAME / "data").is_dir()
+
+
+def test_where_the_torturer_fails_what_it_saw_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the torturer fails")
+
+    monkeypatch.setattr(Schedule, "step", fail)
+    with pytest.raises(RuntimeError, match="the torturer fails"):
+        torture.run(torture.Plan(1.0, SEED))
+    [left] = folder.iterdir()
+    assert str(left) in caplog.text
+    assert (left / torture.OUTPUT_NAME).exists()
+    assert (left / torture.KEPT_NAME / "data" / "catchment.toml").exists()
+    listing = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    assert str(left) not in listing

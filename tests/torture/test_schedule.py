@@ -10,7 +10,7 @@ import pytest
 
 from catchment.torture.faults import FAULTS, End, Fault, World
 from catchment.torture.notes import Notes
-from catchment.torture.schedule import PATIENCE_S, Schedule
+from catchment.torture.schedule import DUE_S, PATIENCE_S, Schedule
 
 
 class _Client:
@@ -113,3 +113,22 @@ def test_the_same_seed_draws_the_same_faults(tmp_path: Path) -> None:
 
 def test_the_table_has_each_fault_once() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
+def test_a_fault_that_was_due_and_never_came_is_told(stage: _Stage) -> None:
+    assert stage.schedule.never_came() == {}, "nothing was due"
+    stage.misses = 1
+    stage.pass_time(0.2)
+    assert stage.schedule.never_came() == {}, "it comes again"
+    stage.misses = 1_000_000
+    stage.pass_time(60)
+    assert stage.schedule.never_came().keys() == set("abcdefgh")
+    stage.misses = 0
+    stage.pass_time(60)
+    assert stage.schedule.never_came() == {}
+
+
+def test_in_a_long_run_every_fault_is_due(stage: _Stage) -> None:
+    stage.pass_time(0.5)
+    stage.now += DUE_S
+    assert len(stage.schedule.never_came()) == len("abcdefgh") - 1

@@ -19,6 +19,7 @@ from catchment.torture.verdict import (
     judge_books,
     judge_rejections,
     judge_strangers,
+    judge_tested,
     look,
 )
 
@@ -126,6 +127,20 @@ def test_rejections_are_those_of_bad_calls_and_no_others() -> None:
     assert verdict.offences[INVENTED] == 5
 
 
+def test_a_vendor_of_which_nothing_was_acknowledged_was_not_tested() -> None:
+    verdict = judged(found(*range(13)))
+    judge_tested(verdict)
+    assert not verdict.passed
+    assert verdict.more == [
+        "moloco: nothing was acknowledged, so nothing of it was tested; let it run longer, or at a higher --rate"
+    ]
+    for tally in verdict.tallies.values():
+        tally.acknowledged = 1
+    verdict.more.clear()
+    judge_tested(verdict)
+    assert verdict.passed
+
+
 class _Answers:
     """A server that answers each query with what was planted, by a word of the query."""
 
@@ -140,3 +155,4 @@ def test_what_a_server_answers_is_judged() -> None:
     rows = [row._asdict() for row in found(*range(12), client=0)]
     verdict = look(_Answers(**{"from events": rows}), [an_account(0)])
     assert verdict.first == {LOSS: ["c0-12"]}
+    assert [problem.split(":")[0] for problem in verdict.more] == ["moloco"]

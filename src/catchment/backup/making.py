@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ PARTIAL_ENDING = ".partial"
 SLACK_BYTES = 8 * 1024 * 1024  # for folders, the lists, and what the file system keeps to itself
 DATABASE_ENDING = ".sqlite"
 _BLOCK_BYTES = 4096
+_LOCK_WITHIN_S, _POLL_S = 3.0, 0.1
 _ROWS_FILE = "count.txt"
 # What belongs to a running server, or is made again by one, and to no backup.
 _NOT_KEPT = frozenset({"run.json", "maintenance.json"})
@@ -101,7 +103,9 @@ def make(data_dir: Path, target: Path, take: Callable[[], Snapshot], begin: Begi
 
 @contextmanager
 def _lock(data_dir: Path) -> Iterator[None]:
-    lock = hold(data_dir / snapshot.LOCK_NAME)
+    deadline = time.monotonic() + _LOCK_WITHIN_S
+    while (lock := hold(data_dir / snapshot.LOCK_NAME)) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)  # the core may only be removing what a killed one left
     if lock is None:
         who = holder(data_dir / snapshot.LOCK_NAME)
         raise BackupError(f"another backup of {data_dir} is under way ({who}); wait until it is done")

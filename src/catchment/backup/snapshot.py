@@ -9,6 +9,7 @@ The links cost no room until the originals go. One process at a time may use sna
 
 import os
 import shutil
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,14 +23,22 @@ from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.position import POSITION_NAME, START, DamagedPositions, load_positions
 from catchment.log.segment import WRITER_PREFIX, sequence_of
+from catchment.settings import Sql
 from catchment.store.clickhouse import ClickHouseStore
 
 LOCK_NAME = "backup.lock"
 COUNT_WITHIN_S = 10.0  # loading waits for it; what would be begun later is not counted
 TRIES, PAUSE_S = 30, 1.0  # while the store is changing its tables
 COUNTS_MAX = 3  # where somebody changes them in spite of the pause, the counts may be of something else
+_INSERT_S = 60.0
 _PREFIX = "snapshot_"
+# Two threads of this process that look at the lock would take each other for a backup.
+_looking = threading.Lock()
 _LOG, _STORE, _SHADOW = "log", "store", "shadow"
+
+
+class NotUnderWay(BackupError):
+    """Nobody makes a backup now."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -69,26 +78,61 @@ def take(store: ClickHouseStore, loader: Loader, data_dir: Path, *, counted: boo
     raise BackupError("the store was changing its tables for too long; try again later")
 
 
+def take_for_command(store: ClickHouseStore, loader: Loader, data_dir: Path) -> Snapshot:
+    """`take`, for a command in another process. Raises `NotUnderWay` where none holds the lock: nobody would remove
+    it."""
+    if not is_under_way(data_dir):
+        raise NotUnderWay("no backup is under way; `catchment backup DIRECTORY` makes one, and asks for this itself")
+    return take(store, loader, data_dir)
+
+
+def seconds_max(sql: Sql) -> float:
+    """How long a taker has to wait for `take` at most: for an insert, while tables are changed, and for counts, each of
+    which may have to wait for other queries."""
+    return TRIES * PAUSE_S + COUNTS_MAX * (COUNT_WITHIN_S + 2 * sql.seconds_max) + _INSERT_S
+
+
+def is_under_way(data_dir: Path) -> bool:
+    """Whether a backup holds the lock."""
+    with _looking:
+        lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
+        if lock is not None:
+            LocalDisk().unlock(lock)
+        return lock is None
+
+
 def clear(data_dir: Path) -> None:
     """Removes all snapshots; only for the holder of the lock."""
+    for name in _names(data_dir):
+        _remove(data_dir, name)
+
+
+def clear_stale(data_dir: Path) -> bool:
+    """Removes what a backup left that was killed; nothing while one is under way. Whether there was something."""
+    if not _names(data_dir):  # a backup that begins now need not wait for the lock
+        return False
+    with _looking:
+        lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
+        if lock is None:
+            return False
+        try:
+            clear(data_dir)
+        finally:
+            LocalDisk().unlock(lock)
+    return True
+
+
+def _names(data_dir: Path) -> set[str]:
+    found = set()
     for folder in (data_dir / _STORE / _SHADOW, data_dir / _LOG):
         with suppress(FileNotFoundError):
-            for name in os.listdir(folder):
-                if name.startswith(_PREFIX):
-                    _remove(data_dir, name)
+            found |= {name for name in os.listdir(folder) if name.startswith(_PREFIX)}
+    return found
 
 
 def _remove(data_dir: Path, name: str) -> None:
     for folder in (data_dir / _STORE / _SHADOW, data_dir / _LOG):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def clear_stale(data_dir: Path) -> None:
-    """Removes what a backup left that was killed; nothing while one is under way."""
-    lock = LocalDisk().try_lock(data_dir / LOCK_NAME)
-    if lock is not None:
-        clear(data_dir)
-        LocalDisk().unlock(lock)
 
 
 def _link_log(data_dir: Path, name: str) -> tuple[dict[str, int], str | None]:

@@ -14,7 +14,7 @@ import msgspec
 
 from catchment import maintenance, wiring
 from catchment.api.overview import overview, room_left
-from catchment.backup.snapshot import Snapshot
+from catchment.backup.snapshot import Snapshot, seconds_max
 from catchment.errors import Cannot
 from catchment.holding import CORE_LOCK, holder
 from catchment.loader import Loader
@@ -28,7 +28,6 @@ from catchment.supervisor import running, trust
 WAIT_S = 10.0
 RETRY_S = 0.2
 TAIL_S = 0.25
-SNAPSHOT_WITHIN_S = 180.0  # it waits for an insert and a change of tables, and counts
 GROWTH_S = 1.0  # between two looks at the log
 
 
@@ -132,7 +131,8 @@ def snapshot(settings: Settings, data_dir: Path) -> Snapshot:
     """Holds the data dir fast as it is at this moment, whether Catchment runs or not."""
     with _running_core(settings, data_dir) as core:
         if core is not None:
-            return msgspec.convert(core.request("POST", "/api/backup", timeout=SNAPSHOT_WITHIN_S), Snapshot)
+            within_s = seconds_max(settings.sql)
+            return msgspec.convert(core.request("POST", "/api/backup", timeout=within_s), Snapshot)
     _claim(data_dir)
     return wiring.snapshot_of_stopped(data_dir)
 

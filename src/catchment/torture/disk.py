@@ -31,8 +31,8 @@ class TortureDisk(Protocol):
     path: Path
     how: str
 
-    def fill(self) -> None:
-        """From now on there is no room."""
+    def fill(self) -> bool:
+        """Whether there is no room from now on."""
         ...
 
     def empty(self) -> None:
@@ -57,14 +57,15 @@ class LimitedDisk:
         self._size_bytes = size_bytes
         _mount("-t", "tmpfs", "-o", f"size={size_bytes},mode=700", "catchment-torture", str(path))
 
-    def fill(self) -> None:
+    def fill(self) -> bool:
         """See `TortureDisk.fill`. The server may write meanwhile, so that it fits only after some tries."""
         for _ in range(_TRIES):
             used = self._size_bytes - shutil.disk_usage(self.path).free
             with suppress(subprocess.CalledProcessError):
                 self._resize(used + _SLACK_BYTES)
-                return
+                return True
             time.sleep(0.01)
+        return False
 
     def empty(self) -> None:
         """See `TortureDisk.empty`."""
@@ -93,9 +94,10 @@ class PretendedDisk:
         self.path = path
         self._control = control
 
-    def fill(self) -> None:
+    def fill(self) -> bool:
         """See `TortureDisk.fill`."""
         self._control[Dial.WRITE_ERROR] = errno.ENOSPC
+        return True
 
     def empty(self) -> None:
         """See `TortureDisk.empty`."""

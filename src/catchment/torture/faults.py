@@ -100,8 +100,7 @@ def _dial(dial: Dial, *numbers: int) -> Callable[[World], End | None]:
 
 
 def _fill_disk(world: World) -> End | None:
-    world.disk.fill()
-    return world.disk.empty
+    return world.disk.empty if world.disk.fill() else None
 
 
 def _break_settings(world: World) -> End | None:

@@ -35,7 +35,8 @@ class Notes:
             "tries": tries,
         }
         with self._lock:
-            self._calls.write(json.dumps(note) + "\n")
+            if not self._calls.closed:  # a client that did not end in time
+                self._calls.write(json.dumps(note) + "\n")
 
     def fault(self, name: str, what: str, **more: object) -> None:
         """A fault: `what` is begun, ended or missed."""

@@ -1,14 +1,17 @@
 """One run: a server, clients, faults; then everything is healed, loaded, counted, and stopped in order.
 
 Whatever happens, also on Ctrl-C, no process of the run lives on and no file system stays mounted. The folder of the run
-stays where it did not pass, or where it was asked for.
+stays where it did not pass, where the torturer itself failed, or where it was asked for. What was not tested, because
+nothing was acknowledged or a fault never came, has not passed.
 """
 
+import logging
 import random
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,14 +27,17 @@ from catchment.torture.disk import MIB, TortureDisk, open_disk
 from catchment.torture.faults import World
 from catchment.torture.notes import Notes
 from catchment.torture.schedule import Schedule
-from catchment.torture.server import TorturedServer, describe, keys_of
+from catchment.torture.server import TorturedServer, describe, keys_of, processes
 from catchment.torture.verdict import Verdict, look
 
 LOADED_WITHIN_S = 300.0
 CLIENTS_END_WITHIN_S = 60.0
 OUTPUT_NAME, KEPT_NAME = "server.log", "disk-kept"
+MORE_S = 60.0  # and as long again as planned: how much longer a run may last until each kind of fault came
 _STEP_S = 0.1
 _DISK_BYTES_MIN, _DISK_BYTES_AN_EVENT = 512 * MIB, 600
+
+logger = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
@@ -76,32 +82,49 @@ Tell = Callable[[Progress], None]
 
 
 def run(plan: Plan, tell: Tell = lambda _progress: None) -> Outcome:
-    """Runs it; `tell` is called some times a second. Raises `CannotServe` where the server never comes up."""
+    """Runs it; `tell` is called some times a second. Raises `CannotServe` where the server never comes up, and
+    `CannotTorture` where this machine does not tell its processes."""
+    processes()
     folder = Path(tempfile.mkdtemp(prefix="catchment-torture-"))
-    outcome: Outcome | None = None
+    kept = False
     try:
-        control = Control(folder / "control")
-        disk = open_disk(folder, _DISK_BYTES_MIN + int(plan.seconds * plan.rate) * _DISK_BYTES_AN_EVENT, control)
-        try:
-            outcome = _run_on(plan, folder, control, disk, tell)
-            if plan.keep or not outcome.verdict.passed:
-                disk.keep(folder / KEPT_NAME)
-                outcome.folder = folder
-        finally:
-            disk.close()
+        outcome = _run_in(plan, folder, tell)
+        kept = plan.keep or not outcome.verdict.passed
+        outcome.folder = folder if kept else None
+        return outcome
+    except Exception:
+        kept = True
+        logger.error("torture: it failed itself; what the run left, for a look into it: %s", folder)
+        raise
     finally:
-        if outcome is None or outcome.folder is None:
+        if not kept:
             shutil.rmtree(folder, ignore_errors=True)
-    return outcome
+
+
+def _run_in(plan: Plan, folder: Path, tell: Tell) -> Outcome:
+    control = Control(folder / "control")
+    disk = open_disk(folder, _DISK_BYTES_MIN + int(plan.seconds * plan.rate) * _DISK_BYTES_AN_EVENT, control)
+    try:
+        outcome = _run_on(plan, folder, control, disk, tell)
+        if plan.keep or not outcome.verdict.passed:
+            disk.keep(folder / KEPT_NAME)
+        return outcome
+    except Exception:
+        with suppress(OSError):  # why it failed is what must be told
+            disk.keep(folder / KEPT_NAME)
+        raise
+    finally:
+        disk.close()
 
 
 def _run_on(plan: Plan, folder: Path, control: Control, disk: TortureDisk, tell: Tell) -> Outcome:
     with (folder / OUTPUT_NAME).open("wb") as output:
-        server = TorturedServer(disk.path / "data", control, output)
+        server, notes = TorturedServer(disk.path / "data", control, output), Notes(folder)
         try:
-            return _Run(plan, folder, control, disk, server, tell).run()
+            return _Run(plan, control, disk, server, notes, tell).run()
         finally:
             server.destroy()
+            notes.close()
 
 
 class _Run:
@@ -110,27 +133,26 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        folder: Path,
         control: Control,
         disk: TortureDisk,
         server: TorturedServer,
+        notes: Notes,
         tell: Tell,
     ) -> None:
         self._plan = plan
         self._disk = disk
         self._server = server
         self._tell = tell
-        self._notes = Notes(folder)
         self._progress = Progress(plan)
         keys = keys_of(server.settings)
         rate = plan.rate / plan.clients
         self._clients = [
-            Client(number, server.ingest, keys, rate=rate, seed=plan.seed, notes=self._notes)
+            Client(number, server.ingest, keys, rate=rate, seed=plan.seed, notes=notes)
             for number in range(plan.clients)
         ]
         chance = random.Random(plan.seed)  # noqa: S311 - repeatable, not secret
         self._world = World(server, control, disk, self._clients, chance)
-        self._schedule = Schedule(self._world, self._notes, hurry=plan.hurry)
+        self._schedule = Schedule(self._world, notes, hurry=plan.hurry)
 
     def run(self) -> Outcome:
         """From the first start to the last count."""
@@ -147,8 +169,12 @@ class _Run:
             for client in self._clients:
                 client.stop.set()
         seconds = time.monotonic() - begun
+        never_came = self._schedule.never_came()
         verdict = self._count()
-        self._notes.close()
+        verdict.more += [
+            f"{name}: it never came, though it was tried {tries} times in {seconds:.0f} s, so it was not tested"
+            for name, tries in never_came.items()
+        ]
         retries = sum(client.retries for client in self._clients)
         faults = dict(self._schedule.begun)
         return Outcome(verdict, faults, seconds, retries, self._server.starts, self._disk.how, None)
@@ -157,7 +183,7 @@ class _Run:
         """Faults for as long as planned, and until each kind came once."""
         while True:
             elapsed = time.monotonic() - begun
-            if elapsed >= self._plan.seconds and (self._schedule.had_all or elapsed >= 2 * self._plan.seconds + 60):
+            if elapsed >= self._plan.seconds and (self._schedule.had_all or elapsed >= 2 * self._plan.seconds + MORE_S):
                 return
             self._server.keep_running()
             self._schedule.step()

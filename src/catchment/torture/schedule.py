@@ -17,6 +17,8 @@ OVERLAP_MAX = 4
 PAUSE_S = (0.2, 2.5)
 PATIENCE_S = 10.0  # without anything acknowledged, until the next fault comes all the same
 _FELT_EVENTS = 20
+DUE_TRIES = 3  # a fault that could not begin so often will not
+DUE_S = 300.0  # by then each kind had its turn, however slow the machine is
 
 
 class Running(NamedTuple):
@@ -40,6 +42,7 @@ class Schedule:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.begun: Counter[str] = Counter({fault.name: 0 for fault in faults})
+        self.missed: Counter[str] = Counter()
         self.running: list[Running] = []
         self._world = world
         self._notes = notes
@@ -48,13 +51,22 @@ class Schedule:
         self._clock = clock
         self._chance = world.chance
         self._first_round = self._chance.sample(list(faults), len(faults))
-        self._next_at = clock()
+        self._since = self._next_at = clock()
         self._acknowledged = 0
 
     @property
     def had_all(self) -> bool:
         """Whether each kind of fault came at least once."""
         return all(self.begun.values())
+
+    def never_came(self) -> dict[str, int]:
+        """The faults that were due and never began: how often each was tried. A short run need not come to all."""
+        long = self._clock() - self._since >= DUE_S
+        return {
+            name: self.missed[name]
+            for name, times in self.begun.items()
+            if not times and (long or self.missed[name] >= DUE_TRIES)
+        }
 
     def step(self) -> None:
         """Ends what is over, and begins something if it is time."""
@@ -79,6 +91,7 @@ class Schedule:
         end = fault.begin(self._world)
         if end is None:
             self._notes.fault(fault.name, "missed")
+            self.missed[fault.name] += 1
             if fault in self._first_round:
                 self._first_round.append(self._first_round.pop(self._first_round.index(fault)))
             return

@@ -18,6 +18,7 @@ import httpx
 import tomlkit
 
 from catchment import config
+from catchment.errors import Cannot
 from catchment.settings import Settings
 from catchment.tokens import new_token, token_hash
 from catchment.torture.control import CONTROL_FILE, Control
@@ -31,6 +32,10 @@ _POLL_S = 0.1
 _FREE_BYTES = 8 * 1024 * 1024
 
 Role = Literal["edge", "worker", "core", "server"]
+
+
+class CannotTorture(Cannot):
+    """Why nothing can be tortured here, and what to do."""
 
 
 class Process(NamedTuple):
@@ -127,10 +132,10 @@ class TorturedServer:
     def destroy(self) -> None:
         """Nothing of it is left, whatever state it is in."""
         for _ in range(50):
-            found = self._table()
-            for one in found:
+            found = self._left()
+            for pid in found:
                 with suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             if self._process is not None:
                 self._process.poll()
             if not found:
@@ -154,17 +159,33 @@ class TorturedServer:
         except httpx.HTTPError:
             return None
 
+    def _left(self) -> list[int]:
+        """Process ids of all that is left of it; where nobody can tell, the supervisor, with which the others end."""
+        try:
+            return [one.pid for one in self._table()]
+        except CannotTorture:
+            return [self._process.pid] if self._process and self._process.poll() is None else []
+
     def _table(self) -> list[Process]:
         """All processes of this data dir."""
-        command = ["ps", "-axww", "-o", "pid=,ppid=,stat=,args="]
-        listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603
-        found = [line.split(None, 3) for line in listing.splitlines()]
+        found = [line.split(None, 3) for line in processes()]
         marked = f"--data-dir {self.data_dir}"
         return [
             Process(int(line[0]), int(line[1]), f" {line[3]} ")
             for line in found
             if len(line) == 4 and marked in line[3] and "catchment.torture." in line[3] and not line[2].startswith("Z")
         ]
+
+
+def processes() -> list[str]:
+    """The processes of this machine: ids of itself and its parent, state, command. Raises `CannotTorture`."""
+    command = ["ps", "-axww", "-o", "pid=,ppid=,stat=,args="]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        raise CannotTorture(
+            f"`{' '.join(command)}` fails here, so no process could be found to be killed; install the ps of procps"
+        ) from None
 
 
 def write_settings(data_dir: Path, token: str) -> None:

@@ -6,6 +6,7 @@ so that no answer holds more than one client's events.
 - **lost**: acknowledged, and not found. **double**: found more than once.
 - **invented**: found, but never sent whole; or found as something else than it was sent as; or no mark of ours.
 - **refused**: a sound call that was answered 4xx. **taken**: a bad call that was answered with success.
+- **nothing acknowledged**, of a vendor: what was not tested has not passed.
 - **difference**: what the server's own books do not account for, minute by minute.
 
 A refusal is answered without waiting for its record, so nothing is promised about it; how many were kept is told. A
@@ -144,6 +145,15 @@ def judge_books(verdict: Verdict, rows: Sequence[Mapping[str, Any]]) -> None:
             verdict.unbalanced.append(dict(row))
 
 
+def judge_tested(verdict: Verdict) -> None:
+    """Once all clients were added: of each source something must have been acknowledged."""
+    verdict.more += [
+        f"{source}: nothing was acknowledged, so nothing of it was tested; let it run longer, or at a higher --rate"
+        for source, tally in verdict.tallies.items()
+        if not tally.acknowledged
+    ]
+
+
 def judge_rejections(verdict: Verdict, names: Iterable[str], accounts: Sequence[Account]) -> None:
     """Adds the marks of kept rejections; one that no client sent is invented, and so is one of a sound call."""
     sent = {account.client: account.bad_sent for account in accounts}
@@ -172,6 +182,7 @@ def look(server: Asked, accounts: Sequence[Account]) -> Verdict:
     judge_strangers(verdict, (Found(**row) for row in strangers), len(accounts))
     judge_books(verdict, server.sql("SELECT * FROM ledger ORDER BY minute, source"))
     judge_rejections(verdict, [row["mark"] for row in server.sql(_text("rejections"))], accounts)
+    judge_tested(verdict)
     return verdict
 
 
