@@ -263,8 +263,8 @@ class EdgeApp:
         records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)
         if not records:
             return answer
+        self._require_open(request)  # again: much may have changed since, if its body took long
         if request.place is None:  # of a GET, only its records tell that it writes
-            self._require_open(request)
             self._enter(request)
         if keyed:
             mark_undated(records, arrival.received_at)
