@@ -52,6 +52,7 @@ SHORT_OF_ROOM = {
     short: Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"%b"}' % short.encode())
     for short in (DISK_FULL, LOG_FULL)
 }
+BROKE_OFF = "the body broke off, or its chunks are malformed, or it has trailers that no Trailer field announced"
 CREEP = 8  # one part in so many of the true pace
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
@@ -216,6 +217,7 @@ class EdgeApp:
             self._observer.log_unavailable(request.sight, error)
             return _unavailable(request, "the event store is busy; try again")
         except (ProtocolError, ProtocolClosed, Gone):
+            protocol.response_bytes(*dialect.refuse(Refused(dialect.faults.malformed, BROKE_OFF)))  # is anybody there?
             raise
         except Exception as error:
             self._observer.defect(request.sight, error)
