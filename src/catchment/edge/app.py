@@ -53,6 +53,7 @@ SHORT_OF_ROOM = {
     for short in (DISK_FULL, LOG_FULL)
 }
 BROKE_OFF = "the body broke off, or its chunks are malformed, or it has trailers that no Trailer field announced"
+DISK_FAILING = Answer(503, [*JSON, RETRY_AFTER], b'{"status":"disk_failing"}')
 CREEP = 8  # one part in so many of the true pace
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
@@ -193,7 +194,9 @@ class EdgeApp:
     def _ready(self) -> Answer:
         if self._maintenance.on:
             return IN_MAINTENANCE
-        return SHORT_OF_ROOM[self._room.short] if self._room.short else HEALTHY
+        if self._room.short:
+            return SHORT_OF_ROOM[self._room.short]
+        return DISK_FAILING if self._journal.failing else HEALTHY
 
     async def _answer_call(self, request: Request, match: Match, protocol: HTTPProtocol) -> Answer:
         dialect, call = request.dialect, request.call
