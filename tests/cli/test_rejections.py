@@ -276,6 +276,8 @@ def rejected(body: bytes | str, **other: Any) -> dict[str, Any]:
 class _Dying:
     """A log that dies when it is given its second append."""
 
+    failing = False
+
     def __init__(self, log: LogWriter) -> None:
         self._log = log
         self._appends = 0

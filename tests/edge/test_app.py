@@ -92,6 +92,8 @@ class Vendor:
 class Log:
     """A log that is durable when the test says so."""
 
+    failing = False
+
     def __init__(self) -> None:
         self.appends: list[tuple[bytes, Future[None]]] = []
 

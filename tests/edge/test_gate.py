@@ -254,6 +254,13 @@ async def test_a_large_body_that_ends_early_is_a_client_that_left(gate: Gate) ->
         await request.task
 
 
+async def test_a_small_body_that_ends_early_is_one_too(gate: Gate) -> None:
+    request = Arriving(gate, 10)
+    await request.send(b"x")
+    with pytest.raises(Gone):
+        await request.task
+
+
 def test_refusals_are_told_at_once_until_they_become_a_flood(gate: Gate, clock: Clock) -> None:
     assert gate.pause_s(0) == 0
     pauses = [gate.pause_s(0) for _ in range(5000)]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from catchment import maintenance
 from catchment.edge import app, request
 from catchment.edge.gate import Busy
 from catchment.edge.request import Request
+from catchment.log.room import DISK_FULL, LOG_FULL
 from tests.edge.test_app import KEY, Edge, Exchange, post
 
 FOR_EVER_S = 3600.0
@@ -175,3 +177,38 @@ class TestTheBodyOfACallThatWasRefusedWithoutIt:
         large = Coming(headers={"content-length": "65537"})
         await asyncio.wait_for(edge.begin(large), timeout=10)
         assert (large.answer, large.reads) == ((401, b"no key"), 0)
+
+
+class TestWhatWasStillComingWhenNothingIsTakenAnyMore:
+    async def test_it_is_refused_in_maintenance_and_not_kept(self, edge: Edge, tmp_path: Path) -> None:
+        call = Coming(headers=KEY | {"content-length": "1"})
+        task = edge.begin(call)
+        await settle()
+        maintenance.begin(tmp_path, "")
+        edge.maintenance.look()
+        await call.send(b"1")
+        await asyncio.wait({task}, timeout=0.5)
+        assert call.answer == (503, b"the server is in maintenance; try again later")
+        assert ("retry-after", "30") in call.answer_headers
+        assert edge.log.appends == []
+
+    @pytest.mark.parametrize("short", [DISK_FULL, LOG_FULL])
+    async def test_it_is_refused_where_there_is_no_room_any_more(self, edge: Edge, short: str) -> None:
+        call = Coming(headers=KEY | {"content-length": "1"})
+        task = edge.begin(call)
+        await settle()
+        edge.room.short = short
+        await call.send(b"1")
+        await asyncio.wait({task}, timeout=0.5)
+        assert call.answer == (503, b"the server has no room for events now; try again later")
+        assert edge.log.appends == []
+
+    async def test_what_was_handed_to_the_log_is_answered_as_ever(self, edge: Edge, tmp_path: Path) -> None:
+        call = post(1)
+        task = edge.begin(call)
+        await settle()
+        maintenance.begin(tmp_path, "")
+        edge.maintenance.look()
+        edge.log.appends[0][1].set_result(None)
+        await task
+        assert call.answer == (201, b"1000")

@@ -52,6 +52,8 @@ SHORT_OF_ROOM = {
     short: Answer(503, [*JSON, MAINTENANCE_RETRY_AFTER], b'{"status":"%b"}' % short.encode())
     for short in (DISK_FULL, LOG_FULL)
 }
+BROKE_OFF = "the body broke off, or its chunks are malformed, or it has trailers that no Trailer field announced"
+DISK_FAILING = Answer(503, [*JSON, RETRY_AFTER], b'{"status":"disk_failing"}')
 CREEP = 8  # one part in so many of the true pace
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
@@ -192,7 +194,9 @@ class EdgeApp:
     def _ready(self) -> Answer:
         if self._maintenance.on:
             return IN_MAINTENANCE
-        return SHORT_OF_ROOM[self._room.short] if self._room.short else HEALTHY
+        if self._room.short:
+            return SHORT_OF_ROOM[self._room.short]
+        return DISK_FAILING if self._journal.failing else HEALTHY
 
     async def _answer_call(self, request: Request, match: Match, protocol: HTTPProtocol) -> Answer:
         dialect, call = request.dialect, request.call
@@ -216,6 +220,7 @@ class EdgeApp:
             self._observer.log_unavailable(request.sight, error)
             return _unavailable(request, "the event store is busy; try again")
         except (ProtocolError, ProtocolClosed, Gone):
+            protocol.response_bytes(*dialect.refuse(Refused(dialect.faults.malformed, BROKE_OFF)))  # is anybody there?
             raise
         except Exception as error:
             self._observer.defect(request.sight, error)
@@ -263,8 +268,8 @@ class EdgeApp:
         records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)
         if not records:
             return answer
+        self._require_open(request)  # again: much may have changed since, if its body took long
         if request.place is None:  # of a GET, only its records tell that it writes
-            self._require_open(request)
             self._enter(request)
         if keyed:
             mark_undated(records, arrival.received_at)

@@ -39,6 +39,11 @@ class Journal:
         self._settled_bytes = 0  # durable or failed, since the start
         self.waiting_bytes = 0
 
+    @property
+    def failing(self) -> bool:
+        """See `LogWriter.failing`."""
+        return self._log.failing
+
     async def room_for(self, body_bytes: int) -> None:
         """Waits until the records of a body of so many bytes are likely to be taken: to make them for nothing costs
         most where the disk is slow. What waits here has its place at the gate, so it is bounded.

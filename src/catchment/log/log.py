@@ -13,6 +13,11 @@ from typing import Any, NamedTuple, Protocol
 class LogWriter(Protocol):
     """Appends from one edge process, on its event loop."""
 
+    @property
+    def failing(self) -> bool:
+        """Whether the disk did not take the last lines, a moment ago, so that the next ones are likely to fail."""
+        ...
+
     def append(self, lines: bytes) -> "Future[None]":
         """Queues whole lines as one unit; the future is done once they are durable.
 

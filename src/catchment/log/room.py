@@ -87,6 +87,7 @@ class RoomWatch:
         self._root = root
         self._settings = settings
         self._speaks = speaks
+        self._blind = False
         self.short = ""
 
     def look(self) -> None:
@@ -94,8 +95,11 @@ class RoomWatch:
         try:
             room = room_of(self._disk, self._root)
         except OSError as error:
-            logger.debug("log: nobody can tell how much room there is: %s", error)
+            if self._speaks() and not self._blind:
+                logger.error("log: nobody can tell how much room there is; what was found before stays: %s", error)
+            self._blind = True
             return
+        self._blind = False
         before, self.short = self.short, shortage(room, self._settings, self.short)
         if self._speaks() and before != self.short:  # asked at each look, for whoever speaks may have ended
             self._tell(room)

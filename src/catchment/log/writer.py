@@ -24,6 +24,7 @@ from catchment.log.folder import Folder
 from catchment.settings import Log
 
 IDLE_LOOK_S = 60.0  # while nothing is appended, whether the segment has become old
+FAILING_S = 30.0  # after a failure, if nothing is appended since: else whoever goes elsewhere for it never comes back
 CALM_S = 0.2  # after a failure nothing is tried for a while: each try may leave a torn segment on a full disk
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,12 @@ class SegmentWriter:
     def unsynced_bytes(self) -> int:
         """Bytes that wait for an fsync."""
         return self._unsynced_bytes
+
+    @property
+    def failing(self) -> bool:
+        """See `LogWriter.failing`."""
+        failed_at = self._failed_at
+        return failed_at is not None and self._clock() - failed_at < FAILING_S
 
     def append(self, lines: bytes) -> "Future[None]":
         """See `LogWriter.append`."""

@@ -9,7 +9,7 @@ from catchment.telemetry.figures import COUNTS, SECONDS, Family
 REQUESTS = Family(
     "catchment_http_requests_total",
     "counter",
-    "Requests that the edge answered, by the class of their status; `gone` where the client left before",
+    "Requests that the edge answered, by the class of their status; `gone` where the client left within its body",
     ("source", "endpoint", "status"),
 )
 REQUEST_SECONDS = Family(

@@ -9,8 +9,8 @@ so that no answer holds more than one client's events.
 - **nothing acknowledged**, of a vendor: what was not tested has not passed.
 - **difference**: what the server's own books do not account for, minute by minute.
 
-A refusal is answered without waiting for its record, so nothing is promised about it; how many were kept is told. A
-chunked body that breaks off looks to the server like one that ends there, and is kept as a refusal for what it lacks.
+A refusal is answered without waiting for its record, so nothing is promised about it; how many were kept is told. Of a
+chunked body that breaks off a refusal may be kept, and nothing else.
 """
 
 import re
