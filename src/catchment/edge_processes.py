@@ -5,7 +5,11 @@ request is answered, so it imports nothing of the core.
 """
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,11 @@ from granian.log import LogLevels
 from catchment import edge_wiring
 from catchment.certificate import follow
 from catchment.edge_group import EdgeGroup
+from catchment.hanging import HangWatch
 from catchment.holding import refuse_beside_server
 from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent
 from catchment.settings import Ingest, Settings
+from catchment.telemetry import files
 
 HTTP2_WINDOW_BYTES = 256 * 1024
 HTTP2_STREAMS_MAX = 64
@@ -65,8 +71,22 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
     )
     if kept:
         follow(kept, group.signal_handler_reload)
+    HangWatch(data_dir / files.FOLDER, partial(_living, group), _kill).start()
     group.serve(target_loader=partial(edge_wiring.edge_app, data_dir, os.getpid(), settings), wrap_loader=False)
     return 0
+
+
+def _living(group: Any) -> Iterator[int]:
+    """Its processes, but none while it stops: they write no more then, and have their own deadline."""
+    for worker in [] if group.interrupt_signal else list(group.wrks):
+        if worker.inner.pid and not wait([worker.inner.sentinel], timeout=0):
+            yield worker.inner.pid
+
+
+def _kill(worker: int) -> None:
+    """So that Granian takes it for one that died, and starts another one."""
+    with suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGKILL)
 
 
 def _http2_settings(ingest: Ingest) -> HTTP2Settings:

@@ -62,7 +62,10 @@ class _RunningCore:
             try:
                 return _answer(self._client.request(method, path, **arguments))
             except httpx.TimeoutException:
-                raise CoreAway(f"no answer from {self._client.base_url} in time; see `catchment status`") from None
+                raise CoreAway(
+                    f"no answer from {self._client.base_url} in time: the core is busy, or it hangs, which nobody"
+                    f" watches. Ending it loses nothing, and it is started again: {holder(self._data_dir / CORE_LOCK)}"
+                ) from None
             except httpx.TransportError as error:
                 if running(self._data_dir) is None:
                     raise CannotAsk(f"the server on {self._data_dir} has stopped meanwhile") from None

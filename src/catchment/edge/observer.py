@@ -99,8 +99,7 @@ class Observer:
         try:
             files.prepare(self._folder)
         except OSError as error:
-            logger.warning("figures: %s cannot be made; the edge has no metrics: %s", self._folder, error)
-            return
+            logger.warning("figures: %s cannot be made; the edge has no metrics until it can: %s", self._folder, error)
         if before := files.read_one(self._folder, process):
             self._go_on(before)
             self._counters[catalogue.RESTARTS.name].add((process,))

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from catchment.telemetry.figures import Labels
 
 FOLDER = "figures"
 WRITE_S = 1.0
-_ENDING = ".json"
+ENDING = ".json"
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class FigureFile:
     """The file of one process, which `gather` fills."""
 
     def __init__(self, folder: Path, process: str, gather: Callable[[], Snapshot]) -> None:
-        self._path = folder / f"{process}{_ENDING}"
+        self._path = folder / f"{process}{ENDING}"
         self._gather = gather
         self._stop = threading.Event()
         self._failed = False
@@ -69,24 +70,34 @@ class FigureFile:
             fresh.replace(self._path)
             self._failed = False
         except OSError as error:
+            self._show_life()
             if not self._failed:
                 logger.warning("figures: %s cannot be written; metrics stand still until it can: %s", self._path, error)
             self._failed = True
 
     def _run(self) -> None:
         while not self._stop.wait(WRITE_S):
-            self.write()
+            try:
+                self.write()
+            except Exception:  # a thread that ended would look like a process that hangs
+                self._show_life()
+                logger.exception("figures: defect while writing %s", self._path)
         self.write()
+
+    def _show_life(self) -> None:
+        """Without figures: this wants neither room nor a handle (`hanging`)."""
+        with suppress(OSError):
+            os.utime(self._path)
 
 
 def read_one(folder: Path, process: str) -> Snapshot | None:
     """What the process of this name counted until now, or one that had the name before; None for nothing."""
-    return _read(folder / f"{process}{_ENDING}")
+    return _read(folder / f"{process}{ENDING}")
 
 
 def read_all(folder: Path) -> Iterator[Snapshot]:
     """Of all processes since `serve` started, those too that have ended."""
-    for path in sorted(folder.glob(f"*{_ENDING}")):
+    for path in sorted(folder.glob(f"*{ENDING}")):
         if found := _read(path):
             yield found
 
