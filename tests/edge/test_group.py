@@ -19,7 +19,7 @@ from tests.security.test_tls import any_certificate
 
 WITHIN_S = 15.0  # less than held requests may take, so that nobody can have waited for them
 WORKERS = 2
-CONNECTIONS = 12  # which reach all processes
+CONNECTIONS = 16  # which reach all processes
 
 
 class Group:
