@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
 MINUTES ?= 1
+TESTERS ?= 3
 
 .PHONY: help setup serve test check bench fuzz lock clean
 help:            ## show this list
@@ -14,8 +15,8 @@ setup: $(VENV)/dev.done  ## install everything that development needs
 serve: $(VENV)/run.done  ## start Catchment; data in ./data (or DATA=dir)
 	@exec $(BIN)/catchment serve --data-dir $(DATA)
 
-test: $(VENV)/dev.done   ## run the tests
-	$(BIN)/pytest
+test: $(VENV)/dev.done   ## run the tests, TESTERS=3 files at a time
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile
 
 check: $(VENV)/dev.done  ## format, lint, types, import rules, known vulnerabilities
 	$(BIN)/ruff format --check .

@@ -67,7 +67,7 @@ RETENTION = """
 removed = []
 cutoffs = [Cutoffs("", "", rejections=now - 30 * 86_400)]
 expiry = Expiry(store.open_handle, loader.pause)
-thread = threading.Thread(target=lambda: removed.append(expiry.remove(cutoffs, threading.Event())))
+thread = threading.Thread(target=lambda: removed.append(expiry.remove(cutoffs, threading.Event(), at=now)))
 
 
 def meanwhile():

@@ -72,7 +72,7 @@ def in_terminal(columns: int, *arguments: str, data_dir: Path) -> str:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     command = [sys.executable, "-m", "catchment", *arguments, "--data-dir", str(data_dir)]
-    environment = os.environ | {"TERM": "xterm"}
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm"}
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=environment) as process:
         os.close(theirs)
         shown = b""

@@ -40,6 +40,7 @@ def start(folder: Path, **ingest: float) -> Server:
     file = folder / config.FILE_NAME
     document: Any = tomlkit.parse(file.read_text())
     document["ingest"] = ingest
+    document["sql"] = {"rows_max": 1_000_000}  # a fast machine takes more in a flood than an answer holds by default
     file.write_text(tomlkit.dumps(document))
     return Server(folder, "--workers", "1")
 
