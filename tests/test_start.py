@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -81,7 +82,10 @@ def taken(shown: Terminal, url: str, key: str) -> bool:
 
 
 def free_port() -> int:
-    return supervisor._free_address("127.0.0.1", 0, "--", deadline=0)[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def test_the_edge_answers_while_the_core_is_away_and_whatever_the_log_holds(backlog: Path) -> None:

@@ -45,6 +45,10 @@ class Cannot(Exception):
     exit_code: ClassVar[int] = 1
 
 
+class CannotServe(Cannot):
+    """Why serving cannot start."""
+
+
 class CannotEver(Cannot):
     """The same where nothing changes by trying again later: not before somebody has done something."""
 

@@ -17,12 +17,11 @@ import uvicorn
 from catchment import wiring
 from catchment.api.shield import StrictProtocol
 from catchment.certificate import follow, serving_context
-from catchment.errors import CannotEver
+from catchment.errors import CannotEver, CannotServe
 from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
 from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, let_the_edge_go_first
 from catchment.settings import Console, Settings
 from catchment.store.store import OtherVersion, StoreError
-from catchment.supervisor import CannotServe
 
 CLAIM_WITHIN_S = 20.0
 _CLAIM_TOLD_AFTER_S = 2.0

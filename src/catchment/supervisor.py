@@ -11,13 +11,11 @@ machine open the console's port; one that is there before the start was left by 
 may need a moment to notice and end.
 """
 
-import errno
 import http.client
 import json
 import logging
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -29,9 +27,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from catchment.addresses import listening_addresses, url_of
 from catchment.certificate import FILE_NAME as TLS_NAME
 from catchment.certificate import Certificate, UnusableCertificate
-from catchment.errors import EXIT_FOR_GOOD, Cannot
+from catchment.errors import EXIT_FOR_GOOD, CannotServe
 from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, let_the_edge_go_first
@@ -53,13 +52,8 @@ _POLL_S = 0.1
 _ASK_S = 2.0
 _CLAIM_WITHIN_S = 1.0
 _ORPHANS_END_WITHIN_S = 5.0
-_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 logger = logging.getLogger(__name__)
-
-
-class CannotServe(Cannot):
-    """Why serving cannot start, and what to do."""
 
 
 class _Part:
@@ -145,12 +139,12 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    addresses = _addresses(settings, patience_s=_ORPHANS_END_WITHIN_S if _forget_run(data_dir) else 0)
+    addresses = listening_addresses(settings, patience_s=_ORPHANS_END_WITHIN_S if _forget_run(data_dir) else 0)
     secret = new_token()
     certificate, tls = _certificate(settings, data_dir)
     environment = _environment(settings, addresses, tls, run_hash=token_hash(secret))
     restarts = Restarts(data_dir / files.FOLDER)
-    urls = {name: _url(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
+    urls = {name: url_of(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
     parts = [edge, core] = [_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
 
     def complete() -> None:
@@ -230,50 +224,6 @@ def _forget_run(data_dir: Path) -> bool:
     return True
 
 
-def _addresses(settings: Settings, *, patience_s: float) -> dict[str, tuple[str, int]]:
-    """Where both parts are to listen. Raises `CannotServe` if they cannot."""
-    ingest, console = settings.ingest, settings.console
-    deadline = time.monotonic() + patience_s
-    addresses = {
-        "ingest": _free_address(ingest.host, ingest.port, "--", deadline=deadline),
-        "console": _free_address(console.host, console.port, "--console-", deadline=deadline),
-    }
-    hosts, ports = ({address[part] for address in addresses.values()} for part in (0, 1))
-    if len(ports) == 1 and (len(hosts) == 1 or not _EVERYWHERE.isdisjoint(hosts)):
-        raise CannotServe(f"SDKs and the console cannot share port {ingest.port}; choose another with --console-port")
-    return addresses
-
-
-def _free_address(host: str, port: int, options: str, *, deadline: float) -> tuple[str, int]:
-    """The IP address of `host`, and `port`, or a free one where it is 0. Raises `CannotServe` if it is taken."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CannotServe(f"{host!r} is not an address: {reason}; choose another with {options}host") from None
-    family, _, _, _, (address, *_) = min(found, key=lambda one: one[0] != socket.AF_INET)
-    while True:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                if time.monotonic() >= deadline or error.errno != errno.EADDRINUSE:
-                    raise CannotServe(_refusal(host, port, error, options)) from None
-            else:
-                return str(address), int(probe.getsockname()[1])
-        time.sleep(_POLL_S)
-
-
-def _refusal(host: str, port: int, error: OSError, options: str) -> str:
-    wanted = f"cannot listen on {host}:{port}: {error.strerror}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{wanted}; stop what listens there, or choose another with {options}port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{wanted}; choose an address of this machine with {options}host"
-    return f"{wanted}; choose another with {options}port"
-
-
 def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
@@ -289,6 +239,10 @@ def _certificate(settings: Settings, data_dir: Path) -> tuple[Certificate | None
         certificate.take()
     except UnusableCertificate as error:
         raise CannotServe(f"ingest.{error.setting}: {error.reason}") from None
+    except OSError as error:
+        raise CannotServe(
+            f"{kept} cannot be written: {error.strerror}; make room, or let this user write there"
+        ) from None
     return certificate, str(kept.resolve())
 
 
@@ -315,11 +269,6 @@ def _environment(
 
 def _part(name: str, data_dir: Path, environment: dict[str, str], restarts: Restarts) -> _Part:
     return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment, restarts)
-
-
-def _url(host: str, port: int, *, tls: bool) -> str:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"{'https' if tls else 'http'}://{reachable}:{port}"
 
 
 class _Coming:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from catchment import certificate
+from catchment import certificate, config
 from catchment.api.shield import HSTS, STRICT_HEADERS
 from tests.conftest import TOKEN, AppOf, Server, catchment, until
 
@@ -276,6 +276,15 @@ class TestAnotherCertificate:
 
 
 class TestUnusable:
+    def test_where_its_copy_cannot_be_written_serving_does_not_start(self, tmp_path: Path) -> None:
+        pem = self_signed(tmp_path / "a", "P-256")
+        config.ensure_file(tmp_path)
+        (tmp_path / certificate.FILE_NAME).mkdir()
+        tls = ["--tls-cert", str(pem), "--tls-key", str(pem), "--port", "0", "--console-port", "0"]
+        told = catchment("serve", *tls, data_dir=tmp_path, code=1)
+        assert "tls.pem cannot be written: " in told
+        assert "Traceback" not in told
+
     def test_a_key_of_another_certificate(self, tmp_path: Path) -> None:
         cert, key = (self_signed(tmp_path / name, "P-256") for name in ("a", "b"))
         [fault] = certificate.faults(cert, key)

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import httpx
 
+from catchment.errors import CannotServe
 from catchment.log.disk import LocalDisk
 from catchment.log.verify import verify
-from catchment.supervisor import CannotServe
 from catchment.torture.client import Client
 from catchment.torture.control import Control
 from catchment.torture.disk import MIB, TortureDisk, open_disk
