@@ -120,7 +120,7 @@ class Server:
         self.api.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(90)
+        return self.process.wait(150)  # longer than a part may take, so that the log output says which one hangs
 
 
 class AppOf:

@@ -1,8 +1,15 @@
 """What the processes of the server ask of the system."""
 
+import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from catchment.parts import STACKS
+from tests.conftest import Server, until
 
 RAISED = """
 import resource
@@ -18,3 +25,13 @@ def test_a_process_may_have_as_many_files_open_as_the_system_lets_it() -> None:
     done = subprocess.run([sys.executable, "-c", RAISED], capture_output=True, text=True, timeout=60, check=True)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert int(done.stdout) == (1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20))
+
+
+@pytest.mark.parametrize("part", ["edge", "core"])
+def test_a_part_that_is_asked_tells_where_it_stands_and_goes_on(tmp_path: Path, part: str) -> None:
+    server = Server(tmp_path / "data", "--workers", "1", output=tmp_path)
+    pid = server.parts(part)[0]
+    os.kill(pid, STACKS)
+    until(lambda: "(most recent call first)" in (tmp_path / "stderr").read_text(), within_s=20)
+    assert server.parts(part)[0] == pid
+    assert server.stop() == 0

@@ -23,7 +23,7 @@ from catchment.certificate import follow
 from catchment.edge_group import EdgeGroup
 from catchment.hanging import HangWatch
 from catchment.holding import refuse_beside_server
-from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent
+from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, tell_where_it_stands
 from catchment.settings import Ingest, Settings
 from catchment.telemetry import files
 
@@ -42,6 +42,7 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
     """Runs the edge processes until SIGTERM; requests under way are answered first."""
     exit_with_parent()
     allow_many_files()
+    tell_where_it_stands()
     refuse_beside_server(data_dir)
     ingest = settings.ingest
     kept = Path(ingest.tls_cert) if ingest.tls_cert else None

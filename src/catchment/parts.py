@@ -3,6 +3,7 @@
 Both kinds of parts import this when they start, and the edge must be quick: nothing heavy belongs here.
 """
 
+import faulthandler
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ PARENT_PID = "CATCHMENT_PARENT_PID"
 RUN_HASH = "CATCHMENT_RUN_HASH"  # of the secret of this run, for the core
 DRAIN_S = 20  # for the requests under way when the edge is to stop
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
+STACKS = signal.SIGUSR2
 _PARENT_CHECK_S = 0.5
 _FILES_MAX = 1 << 20
 
@@ -32,6 +34,12 @@ def exit_with_parent(parent: int | None = None) -> None:
 
     done = threading.Event()
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def tell_where_it_stands() -> None:
+    """On `STACKS`, writes where each thread of this process stands to standard error: a process that hangs is asked
+    before it is killed."""
+    faulthandler.register(STACKS)
 
 
 def let_the_edge_go_first(core: int = 0) -> None:

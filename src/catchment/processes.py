@@ -19,7 +19,7 @@ from catchment.api.shield import StrictProtocol
 from catchment.certificate import follow, serving_context
 from catchment.errors import CannotEver, CannotServe
 from catchment.holding import CORE_LOCK, InUse, holder, refuse_beside_server
-from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, let_the_edge_go_first
+from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, let_the_edge_go_first, tell_where_it_stands
 from catchment.settings import Console, Settings
 from catchment.store.store import OtherVersion, StoreError
 
@@ -35,6 +35,7 @@ def run_core(data_dir: Path, settings: Settings) -> int:
     again would be of no use, and `CannotServe` and `InUse` where it may be."""
     exit_with_parent()
     allow_many_files()
+    tell_where_it_stands()
     refuse_beside_server(data_dir)
     listeners = _bind(settings.console)
     _claim(data_dir)

@@ -33,7 +33,7 @@ from catchment.certificate import Certificate, UnusableCertificate
 from catchment.errors import EXIT_FOR_GOOD, CannotServe
 from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
-from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, let_the_edge_go_first
+from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.telemetry import files
 from catchment.telemetry.restarts import Restarts
@@ -49,6 +49,7 @@ STOP_WITHIN_S = {"edge": DRAIN_S + 10.0, "core": DRAIN_S + 40.0}  # the core's l
 RESTART_S_MIN, RESTART_S_MAX = 0.2, 10.0
 _CALM_AFTER_S = 30.0
 _POLL_S = 0.1
+_TELLS_WITHIN_S = 0.5
 _ASK_S = 2.0
 _CLAIM_WITHIN_S = 1.0
 _ORPHANS_END_WITHIN_S = 5.0
@@ -117,7 +118,9 @@ class _Part:
         try:
             code = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            logger.error("%s did not stop within %.0f s and was killed", self.name, within_s)
+            logger.error("%s did not stop within %.0f s and is killed; where it stood:", self.name, within_s)
+            self.process.send_signal(STACKS)
+            time.sleep(_TELLS_WITHIN_S)
             os.killpg(self.process.pid, signal.SIGKILL)
             code = self.process.wait()
         if self.name == "edge" and time.monotonic() - asked >= DRAIN_S:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from catchment.settings import MIB, Sql
-from catchment.store.clickhouse import ClickHouseStore
+from catchment.store.clickhouse import ClickHouseStore, _Readers
 from catchment.store.failures import is_passing
 from catchment.store.room import TABLE_SETTINGS
 from catchment.store.schema import VIEWS, statements
@@ -107,6 +108,16 @@ def test_the_programs_own_queries_wait_for_no_others(engine: ClickHouseStore) ->
         with engine.asking() as ask:
             assert [row for row in ask("removal") if row]
         assert engine.tables()
+
+
+def test_a_query_that_waits_while_the_store_is_closed_is_answered(engine: ClickHouseStore) -> None:
+    readers = _Readers(engine._open_reader, 0)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(readers.one().__enter__) for _ in range(2)]
+        readers.close()
+        for one in waiting:
+            with pytest.raises(QueryError, match="being stopped"):
+                one.result(20)
 
 
 @pytest.mark.parametrize(

@@ -335,14 +335,17 @@ class _Readers:
     def __init__(self, open_reader: Callable[[], Client], count: int) -> None:
         self._open_reader = open_reader
         self._count = count
-        self._free: SimpleQueue[Client] = SimpleQueue()
+        self._free: SimpleQueue[Client | None] = SimpleQueue()  # None behind the last one: there will be no more
         for _ in range(count):
             self._free.put(open_reader())
 
     @contextmanager
     def one(self) -> Iterator[Client]:
-        """Waits until one is free. Raises `QueryError` where the engine fails."""
+        """Waits until one is free. Raises `QueryError` where the engine fails, or is being closed."""
         reader = self._free.get()
+        if reader is None:
+            self._free.put(None)
+            raise QueryError("the server is being stopped")
         try:
             yield reader
         except ClickHouseError as error:
@@ -353,9 +356,11 @@ class _Readers:
             self._free.put(reader)
 
     def close(self) -> None:
-        """Waits for those in use."""
+        """Waits for those in use; whoever waits for one meanwhile gets none."""
         for _ in range(self._count):
-            self._free.get().close()
+            if reader := self._free.get():
+                reader.close()
+        self._free.put(None)
 
 
 @contextmanager

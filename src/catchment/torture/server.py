@@ -91,7 +91,8 @@ class TorturedServer:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
             self.keep_running()
-            if all(_is_live(url) for url in (self.ingest, self.console)):
+            runs = self._process is not None and self._process.poll() is None
+            if runs and all(_is_live(url) for url in (self.ingest, self.console)):
                 return True
             time.sleep(_POLL_S)
         return False
