@@ -372,7 +372,7 @@ line = {"app": "a", "source": "moesif", "kind": "action", "event_id": "e", "rece
 store.insert(json.dumps(line).encode() + b"\\n")
 store._command("SYSTEM STOP MERGES catchment.event_rows")
 store._command("ALTER TABLE catchment.event_rows DELETE WHERE 1 SETTINGS mutations_sync = 0")
-changing = store.is_changing()
+changing = store.changes().under_way
 threading.Timer(1.5, lambda: store._command("SYSTEM START MERGES catchment.event_rows")).start()
 taken = snapshot.take(store, loader, data_dir)
 parts = (data_dir / taken.tables["event_rows"]).glob("*/count.txt")

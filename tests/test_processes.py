@@ -20,6 +20,22 @@ allow_many_files()
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
+STORMED = """
+import signal
+from catchment.supervisor import StopSignal
+stop = StopSignal()
+signal.signal(signal.SIGALRM, stop)
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+for _ in range(20_000):
+    stop._came = False
+    stop.wait(0)
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+def test_a_signal_that_comes_at_any_moment_is_no_deadlock() -> None:
+    subprocess.run([sys.executable, "-c", STORMED], timeout=60, check=True)
+
 
 def test_a_process_may_have_as_many_files_open_as_the_system_lets_it() -> None:
     done = subprocess.run([sys.executable, "-c", RAISED], capture_output=True, text=True, timeout=60, check=True)

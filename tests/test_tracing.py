@@ -192,7 +192,8 @@ def test_a_package_that_is_missing_is_told_with_what_to_do(
     monkeypatch.setitem(sys.modules, "opentelemetry", None)  # what Python does where there is none
     monkeypatch.delitem(sys.modules, tracing._SPANS, raising=False)
     assert open_tracing("core", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, speaks=True) is None
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT is set, but opentelemetry is not installed; `pip install" in caplog.text
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT is set, but opentelemetry is not installed; " in caplog.text
+    assert "; `.venv/bin/pip install '.[otel]'`, or unset it" in caplog.text
 
 
 def test_nothing_of_it_is_imported_while_it_is_off(server: Server) -> None:

@@ -19,7 +19,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,6 +54,23 @@ _CLAIM_WITHIN_S = 1.0
 _ORPHANS_END_WITHIN_S = 5.0
 
 logger = logging.getLogger(__name__)
+
+
+class StopSignal:
+    """A handler of signals, and whether one came. No `threading.Event`: a signal that comes while the thread that it
+    interrupts holds the event's lock would wait for itself for ever."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+
+    def wait(self, seconds: float) -> bool:
+        """Whether one came by then, or before; it does not wait then."""
+        if not self._came:
+            time.sleep(seconds)
+        return self._came
 
 
 class _Part:
@@ -135,13 +151,9 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
     can.
     """
     lock = _claim(data_dir)
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
+    stop = StopSignal()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+        signal.signal(number, stop)
     addresses = listening_addresses(settings, patience_s=_ORPHANS_END_WITHIN_S if _forget_run(data_dir) else 0)
     secret = new_token()
     certificate, tls = _certificate(settings, data_dir)
@@ -329,7 +341,7 @@ class _Coming:
         return None
 
 
-def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *, stop: threading.Event) -> None:
+def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *, stop: StopSignal) -> None:
     deadline = time.monotonic() + EDGE_READY_WITHIN_S
     reason: str | None = "no answer yet"
     while reason and not stop.wait(_POLL_S):

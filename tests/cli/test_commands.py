@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from cyclopts import App
 
 from catchment import __version__
-from catchment.cli import commands, report
+from catchment.cli import asking, commands, report
 from catchment.cli.commands import run
 from catchment.store.store import Column, Rows
 from tests.conftest import AppOf, Server, catchment, until, write_apps
@@ -555,6 +556,18 @@ class TestStatus:
         assert told[:3] == ["running", "lag", "books"]
         assert told.index("disk") < told.index("room")
         assert "None" not in text
+
+    def test_says_first_that_the_edge_does_not_answer(self, app: AppOf, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            gone = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+            reason = asking._why_not_accepting({"ingest": gone, "tls_cert": None})
+        assert reason
+        assert f"it does not answer at {gone}: " in reason
+        found = json.loads(printed(capsys, "status", "--format", "json", data_dir=app.server.data_dir))
+        assert found["not_accepting"] is None
+        report.print_status(found | {"not_accepting": reason}, [])
+        assert capsys.readouterr().out.splitlines()[1] == f"edge     {reason}"
 
     def test_json_has_all_figures(self, app: AppOf, capsys: pytest.CaptureFixture[str]) -> None:
         act(app, "counted")

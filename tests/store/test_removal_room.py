@@ -97,7 +97,7 @@ def test_what_an_earlier_removal_began_is_given_up_where_there_is_no_room(
         monkeypatch.setattr(room, "ROOM_BYTES_MIN", 1 << 60)
         with pytest.raises(StoreError, match="bytes left"):
             remove(store, *ALL)
-        assert not store.is_changing()
+        assert not store.changes().under_way
     finally:
         store._command("SYSTEM START MERGES catchment.event_rows")
 

@@ -63,11 +63,12 @@ def take(store: ClickHouseStore, loader: Loader, data_dir: Path, *, counted: boo
         with loader.pause():
             # Inside the pause no change of the tables is begun; one that was begun before must be over: half of it must
             # not be copied, like events that are deleted from one table and not yet from another.
-            if not store.is_changing():
+            before = store.changes()
+            if not before.under_way:
                 tables = store.freeze(name)
                 segments, position = _link_log(data_dir, name)
                 counts = counting.count(store, within_s=COUNT_WITHIN_S) if counted else None
-                if not store.is_changing():
+                if store.changes() == before:  # else somebody changed them in spite of the pause
                     folders = {table: str(Path(_STORE) / folder) for table, folder in tables.items()}
                     return Snapshot(name, store.engine(), store.schema(), folders, segments, position, counts)
                 counts_left -= 1

@@ -29,6 +29,7 @@ WAIT_S = 10.0
 RETRY_S = 0.2
 TAIL_S = 0.25
 GROWTH_S = 1.0  # between two looks at the log
+EDGE_WITHIN_S = 3.0
 
 
 Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
@@ -64,7 +65,8 @@ class _RunningCore:
             except httpx.TimeoutException:
                 raise CoreAway(
                     f"no answer from {self._client.base_url} in time: the core is busy, or it hangs, which nobody"
-                    f" watches. Ending it loses nothing, and it is started again: {holder(self._data_dir / CORE_LOCK)}"
+                    " watches. Ending it with `kill -9` loses nothing, and it is started again:"
+                    f" {holder(self._data_dir / CORE_LOCK)}"
                 ) from None
             except httpx.TransportError as error:
                 if running(self._data_dir) is None:
@@ -141,8 +143,8 @@ def snapshot(settings: Settings, data_dir: Path) -> Snapshot:
 
 
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
-    """What `/api/status` tells, where it runs (`running` is None if it does not, or is `starting` or stopping), and
-    whether it is in maintenance.
+    """What `/api/status` tells, where it runs (`running` is None if it does not, or is `starting` or stopping),
+    whether it is in maintenance, and in `not_accepting` why the edge takes no events, or None.
     Where neither the core answers nor the store opens, `unanswered` is why, and `room` all else that there is."""
     begun = maintenance.state(data_dir)
     try:
@@ -151,7 +153,22 @@ def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
         found = {"unanswered": str(error), "room": _room(settings, data_dir)}
     held = running(data_dir)
     run = {name: value for name, value in (held or {}).items() if name != "secret"}
-    return {"running": run or None, "starting": held == {}, "maintenance": begun._asdict() if begun else None} | found
+    known = {"running": run or None, "starting": held == {}, "maintenance": begun._asdict() if begun else None}
+    return known | {"not_accepting": _why_not_accepting(run) if run else None} | found
+
+
+def _why_not_accepting(run: dict[str, Any]) -> str | None:
+    try:
+        answer = httpx.get(
+            run["ingest"] + "/health/ready", verify=trust(run["tls_cert"]), timeout=EDGE_WITHIN_S, trust_env=False
+        )
+    except httpx.HTTPError as error:
+        reason = str(error) or f"no answer within {EDGE_WITHIN_S:.0f} s"
+        return (
+            f"it does not answer at {run['ingest']}: {reason}. What has died is started again; the log output says why"
+        )
+    state = answer.json()["status"]
+    return None if state in ("ok", "maintenance") else f"every event is answered 503: {state}"  # maintenance is told
 
 
 def _overview(settings: Settings, data_dir: Path) -> dict[str, Any]:

@@ -197,6 +197,8 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
     console.print(f"running  process {run['pid']}, {run['ingest']}, console {run['console']}" if run else idle)
     if found.get("maintenance"):
         console.print(_maintenance(Maintenance(**found["maintenance"])), style="yellow")
+    if found.get("not_accepting"):
+        console.print(f"edge     {found['not_accepting']}", style="red")
     if "unanswered" in found:
         console.print(f"core     {found['unanswered']}", style="red")
         _print_room(found["room"])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import clickhouse_connect
 import msgspec
@@ -65,7 +65,18 @@ SELECT name, toString(uuid), ifNull(total_rows, 0) FROM system.tables
 WHERE database = 'catchment' AND engine LIKE '%MergeTree' AND name != 'migrations'
 ORDER BY name
 """
-_UNFINISHED = "SELECT count() FROM system.mutations WHERE database = 'catchment' AND NOT is_done"
+_CHANGES = """
+SELECT countIf(NOT is_done), cityHash64(arraySort(groupArray((table, mutation_id))))
+FROM system.mutations WHERE database = 'catchment'
+"""
+
+
+class Changes(NamedTuple):
+    """Of tables, by `ALTER ... DELETE` or `UPDATE`: whether one is under way, and so done in some parts only; and what
+    tells those that were begun so far from any others."""
+
+    under_way: bool
+    begun: str
 
 
 class ClickHouseStore:
@@ -145,13 +156,14 @@ class ClickHouseStore:
         finally:
             handle.close()
 
-    def is_changing(self) -> bool:
-        """Whether a change of a table is under way, an `ALTER ... DELETE` or `UPDATE`, and done in some parts only."""
+    def changes(self) -> Changes:
+        """Those of the store, now."""
         handle = self.open_handle()
         try:
-            return self._text(handle, _UNFINISHED, {}).strip() != "0"
+            unfinished, begun = self._text(handle, _CHANGES, {}).split()
         finally:
             handle.close()
+        return Changes(unfinished != "0", begun)
 
     def attachable(self) -> dict[str, Path]:
         """For each table, the folder that parts are put into before `attach`."""

@@ -73,7 +73,8 @@ def open_tracing(part: str, environment: Mapping[str, str], *, speaks: bool) -> 
         tracing: Tracing = spans.OpenTelemetryTracing(part, exporters or {"otlp"}, environment)
     except ImportError as error:
         _tell(
-            level, f"{switch} is set, but {error.name} is not installed; `pip install 'catchment[otel]'`, or unset it"
+            level,
+            f"{switch} is set, but {error.name} is not installed; `.venv/bin/pip install '.[otel]'`, or unset it",
         )
         return None
     except (ValueError, TypeError) as error:
