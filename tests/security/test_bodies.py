@@ -36,7 +36,15 @@ class TestCompression:
         assert self.post(target, gzip.compress(b"") * 10_000, "gzip") == 400
         assert self.post(target, gzip.compress(b" " * 1_000_000) * 16, "gzip") == 413
 
-    @pytest.mark.parametrize("body", [b"", b"\x1f\x8b", gzip.compress(ACTION)[:-9], b"\x1f\x8b\x08" + b"\xff" * 40])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="nothing"),
+            pytest.param(b"\x1f\x8b", id="its first two bytes"),
+            pytest.param(gzip.compress(ACTION)[:-9], id="cut off"),
+            pytest.param(b"\x1f\x8b\x08" + b"\xff" * 40, id="a header and noise"),
+        ],
+    )
     def test_what_is_no_gzip_is_told_so(self, target: Target, body: bytes) -> None:
         assert self.post(target, body, "gzip", "/v1/actions") == 400
 
