@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any
 
 from granian.net import SocketSpec
-from granian.server.mp import MPServer
 
 from catchment.edge.leaving import LEAVE, close_inherited
+from catchment.edge_parent import EdgeParent
 
 _STARTS_WITHIN_S = 2.0
 _LEAVES_WITHIN_S = 10.0  # a handshake over a bad network takes seconds; nobody waits for this
@@ -29,8 +29,8 @@ _LOOK_S = 0.1
 logger = logging.getLogger(__name__)
 
 
-class EdgeGroup(MPServer):
-    """See above; everything else is Granian's."""
+class EdgeGroup(EdgeParent):
+    """See above; everything else is its parent's."""
 
     _shd: Any
 

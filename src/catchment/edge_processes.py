@@ -13,7 +13,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
@@ -21,6 +20,7 @@ from granian.log import LogLevels
 from catchment import edge_wiring
 from catchment.certificate import follow
 from catchment.edge_group import EdgeGroup
+from catchment.edge_parent import EdgeParent
 from catchment.hanging import HangWatch
 from catchment.holding import refuse_beside_server
 from catchment.parts import DRAIN_S, allow_many_files, exit_with_parent, tell_where_it_stands
@@ -46,7 +46,7 @@ def run_edge(data_dir: Path, settings: Settings) -> int:
     refuse_beside_server(data_dir)
     ingest = settings.ingest
     kept = Path(ingest.tls_cert) if ingest.tls_cert else None
-    group = (EdgeGroup if kept else Granian)(
+    group = (EdgeGroup if kept else EdgeParent)(
         "catchment",
         address=ingest.host,
         port=ingest.port,

@@ -47,6 +47,16 @@ def let_the_edge_go_first(core: int = 0) -> None:
     os.setpriority(os.PRIO_PROCESS, core, max(CORE_NICENESS, os.getpriority(os.PRIO_PROCESS, core)))
 
 
+def ending(code: int | None) -> str:
+    """How a process ended, by its exit code as Python has it: `was killed by SIGKILL`, `ended with exit code 1`."""
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"  # not all have names
+    return f"was killed by {name}"
+
+
 def allow_many_files() -> None:
     """As many as the system lets this process have: many connections, and while parts are merged, the columns of all
     of them, are more than the 1024 that most systems begin with."""

@@ -32,7 +32,7 @@ from catchment.certificate import Certificate, UnusableCertificate
 from catchment.errors import EXIT_FOR_GOOD, CannotServe
 from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
-from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, let_the_edge_go_first
+from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, ending, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.telemetry import files
 from catchment.telemetry.restarts import Restarts
@@ -117,7 +117,7 @@ class _Part:
             return
         if self._restart_at is None:
             self._put_off(calm=time.monotonic() - self._started > _CALM_AFTER_S)
-            logger.error("%s %s; starting it again", self.name, _ending(code or 0))
+            logger.error("%s %s; starting it again", self.name, ending(code or 0))
         elif time.monotonic() >= self._restart_at and self.try_start():
             self._restarts.add(self.name)
 
@@ -239,10 +239,6 @@ def _forget_run(data_dir: Path) -> bool:
     return True
 
 
-def _ending(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
 def _certificate(settings: Settings, data_dir: Path) -> tuple[Certificate | None, str | None]:
     """The pair to watch, and the copy that the parts serve; a copy that is not used any more is removed."""
     cert, key, kept = settings.ingest.tls_cert, settings.ingest.tls_key, data_dir / TLS_NAME
@@ -320,7 +316,7 @@ class _Coming:
         """Raises `CannotServe` where the core said that no waiting would help; it told why."""
         code = self._core.ended()
         if code in EXIT_FOR_GOOD:
-            raise CannotServe(f"core could not start ({_ending(code)}); see above")
+            raise CannotServe(f"core could not start ({ending(code)}); see above")
 
     def revive(self) -> None:
         """Starts the core again if it is dead."""
@@ -330,7 +326,7 @@ class _Coming:
     def _why_not_there(self) -> str | None:
         code = self._core.ended()
         if code is not None or self._core.process is None:
-            return f"it {'cannot be started' if code is None else _ending(code)}, see above, and is tried again"
+            return f"it {'cannot be started' if code is None else ending(code)}, see above, and is tried again"
         reason = _why_not_ready(self._urls["console"], self._tls_cert)
         if reason:
             return f"it runs, but does not answer at {self._urls['console']} ({reason})"
@@ -348,7 +344,7 @@ def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *,
         coming.revive()
         code = edge.ended()
         if code is not None:
-            raise CannotServe(f"edge could not start ({_ending(code)}); see above")
+            raise CannotServe(f"edge could not start ({ending(code)}); see above")
         if time.monotonic() > deadline:
             raise CannotServe(f"{url} was not ready within {EDGE_READY_WITHIN_S:.0f} s: {reason}")
         reason = _why_not_ready(url, tls_cert)

@@ -1,0 +1,72 @@
+"""The parent of the edge processes: Granian's, but for what it tells and what it waits with.
+
+- Granian says that a process has ended, and neither which nor of what. Here the log says both.
+- Granian's handlers of signals set a `threading.Event`, for which its main loop waits. A signal that comes while that
+  very loop holds the event's lock would wait for itself for ever. Here the main loop waits with a `Wake`.
+
+What is overridden here is Granian's inside, so its version is pinned.
+"""
+
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from granian.server.mp import MPServer
+
+from catchment.parts import ending
+
+_POLL_S = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class Wake:
+    """What the main loop uses of a `threading.Event`, without a lock: any thread and any handler of a signal may set
+    it. One thread waits; it is woken within `_POLL_S`. No pipe: a process that was just forked would wake its parent.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Whoever waits goes on."""
+        self._set = True
+
+    def clear(self) -> None:
+        """From now on it is waited for again."""
+        self._set = False
+
+    def wait(self, seconds: float = float("inf")) -> bool:
+        """Whether it was set by then, or before; it does not wait then."""
+        deadline = time.monotonic() + seconds
+        while not self._set and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_S))
+        return self._set
+
+
+class EdgeParent(MPServer):
+    """See above; everything else is Granian's."""
+
+    main_loop_interrupt: Any
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.main_loop_interrupt = Wake()
+
+    def _spawn_worker(self, idx: Any, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
+        worker: Any = super()._spawn_worker(idx, target, callback_loader)
+        worker._watcher = partial(self._await_end, worker)
+        return worker
+
+    def _await_end(self, worker: Any) -> None:
+        """In a thread for each process, as Granian's own: has one that ended by itself replaced, and tells of it."""
+        worker.inner.join()
+        if worker.interrupt_by_parent:
+            return
+        what = ending(worker.inner.exitcode)
+        if not self.interrupt_signal:
+            what += "; another one takes its place, and what this one had accepted is on the disk"
+        logger.error("edge: process %d %s", worker._id(), what)
+        self.interrupt_children.append(worker.idx)
+        self.main_loop_interrupt.set()
