@@ -34,6 +34,7 @@ from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, ending, let_the_edge_go_first
 from catchment.settings import Settings
+from catchment.silence import SilenceWatch
 from catchment.telemetry import files
 from catchment.telemetry.restarts import Restarts
 from catchment.tokens import new_token, token_hash
@@ -95,6 +96,10 @@ class _Part:
         if self.name == "core":
             with suppress(ProcessLookupError):  # it may have died already, which `revive` sees to
                 let_the_edge_go_first(self.process.pid)
+
+    def pid(self) -> int | None:
+        """Of the process that was started last, if one was."""
+        return self.process.pid if self.process else None
 
     def ended(self) -> int | None:
         """Its exit code, if it runs no more."""
@@ -162,9 +167,12 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
     urls = {name: url_of(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
     parts = [edge, core] = [_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
 
+    silence = SilenceWatch(lambda within_s: _ask(urls["console"], tls, within_s), core.pid)
+
     def complete() -> None:
         _write_run_file(data_dir, urls, tls, secret)
         announce(urls["ingest"], urls["console"])
+        silence.start()
 
     try:
         edge.start()
@@ -181,10 +189,13 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
                 look_at = time.monotonic() + LOOK_S
         logger.info("stopping: finishing requests, then loading what is left in the log")
     finally:
+        silence.stop()
         within_s = STOP_WITHIN_S | {"core": STOP_WITHIN_S["core"] + settings.sql.seconds_max}
         in_order = [part.stop(within_s[part.name]) for part in parts]
         _forget_run(data_dir)
         LocalDisk().unlock(lock)
+    how = "" if all(in_order) else ", though not in order, see above; the next start loads what is left"
+    logger.info("stopped%s. Everything that was accepted is on the disk", how)
     return 0 if all(in_order) else 1
 
 
@@ -351,19 +362,26 @@ def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *,
 
 
 def _why_not_ready(url: str, tls_cert: str | None) -> str | None:
-    """Asked with the standard library: a client of more comfort takes longer to import than the edge to start."""
-    scheme, _, address = url.partition("://")
-    connection = http.client.HTTPConnection(address, timeout=_ASK_S)
     try:
-        if scheme == "https":
-            connection = http.client.HTTPSConnection(address, timeout=_ASK_S, context=_context(tls_cert))
-        connection.request("GET", "/health/live")  # an edge in maintenance has started, though it is not ready
-        status = connection.getresponse().status
+        status = _ask(url, tls_cert, _ASK_S)
     except (OSError, http.client.HTTPException) as error:
         return str(error)
+    return None if status == http.client.OK else f"HTTP {status}"
+
+
+def _ask(url: str, tls_cert: str | None, within_s: float) -> int:
+    """The status of an answer. Raises `OSError`, of it `TimeoutError` where none came in time, and `HTTPException`.
+
+    Asked with the standard library: a client of more comfort takes longer to import than the edge to start."""
+    scheme, _, address = url.partition("://")
+    connection = http.client.HTTPConnection(address, timeout=within_s)
+    try:
+        if scheme == "https":
+            connection = http.client.HTTPSConnection(address, timeout=within_s, context=_context(tls_cert))
+        connection.request("GET", "/health/live")  # an edge in maintenance has started, though it is not ready
+        return connection.getresponse().status
     finally:
         connection.close()
-    return None if status == http.client.OK else f"HTTP {status}"
 
 
 def _write_run_file(data_dir: Path, urls: dict[str, str], tls_cert: str | None, secret: str) -> None:

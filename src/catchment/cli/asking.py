@@ -30,7 +30,7 @@ RETRY_S = 0.2
 TAIL_S = 0.25
 GROWTH_S = 1.0  # between two looks at the log
 EDGE_WITHIN_S = 3.0
-
+LIVE_WITHIN_S = 2.5  # a core answers that however busy it is, unless it hangs
 
 Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
 
@@ -56,6 +56,10 @@ class _RunningCore:
             trust_env=False,
         )
 
+    def require_life(self) -> None:
+        """Raises `CoreAway` where it hangs, sooner than a call would that may take its time."""
+        self.request("GET", "/health/live", timeout=LIVE_WITHIN_S)
+
     def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """One call; whatever is called may be called again."""
         deadline = time.monotonic() + WAIT_S
@@ -63,10 +67,10 @@ class _RunningCore:
             try:
                 return _answer(self._client.request(method, path, **arguments))
             except httpx.TimeoutException:
+                core = holder(self._data_dir / CORE_LOCK)
                 raise CoreAway(
-                    f"no answer from {self._client.base_url} in time: the core is busy, or it hangs, which nobody"
-                    " watches. Ending it with `kill -9` loses nothing, and it is started again:"
-                    f" {holder(self._data_dir / CORE_LOCK)}"
+                    f"no answer from {self._client.base_url} in time: the core, {core}, is busy, or it hangs. If it"
+                    " stays so, end it with `kill -9`: it is started again, and nothing is lost"
                 ) from None
             except httpx.TransportError as error:
                 if running(self._data_dir) is None:
@@ -174,6 +178,7 @@ def _why_not_accepting(run: dict[str, Any]) -> str | None:
 def _overview(settings: Settings, data_dir: Path) -> dict[str, Any]:
     with _running_core(settings, data_dir) as core:
         if core is not None:
+            core.require_life()
             return core.request("GET", "/api/status")
     with _opened(settings, data_dir) as (store, log, loader):
         return overview(store, log, loader, data_dir, settings.log, Growth())
