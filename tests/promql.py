@@ -1,7 +1,8 @@
-"""What an expression of Prometheus comes to, over two scrapes: as much of the language as the alerts want that page
-somebody. The parser is Prometheus' grammar; whatever it reads and is not known here is an error, never a guess.
+"""What an expression of Prometheus comes to, over two scrapes: as much of the language as the alerts want that are
+tried. The parser is Prometheus' grammar; whatever it reads and is not known here is an error, never a guess.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +20,11 @@ _COMPARED: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_COMPUTED: Mapping[str, Callable[[float, float], float]] = {"-": operator.sub, "+": operator.add}
+_COMPUTED: Mapping[str, Callable[[float, float], float]] = {
+    "-": operator.sub,
+    "+": operator.add,
+    "/": lambda one, other: one / other if other else math.nan,  # which is neither more nor less than anything
+}
 _NAME = "__name__"
 
 

@@ -1,4 +1,4 @@
-"""Which of the alerts for parts that are down and calls that fail fire, in which state of a server."""
+"""Which of the alerts fire in which state of a server."""
 
 import time
 from pathlib import Path
@@ -24,10 +24,10 @@ CALM = (
 )
 
 
-def fired(before: Scrape, now: Scrape) -> set[str]:
+def fired(before: Scrape, now: Scrape, tried: tuple[str, ...] = PAGES) -> set[str]:
     rules = [rule for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for rule in group["rules"]]
-    asked = {rule["alert"]: rule["expr"] for rule in rules if rule["alert"] in PAGES}
-    assert set(asked) == set(PAGES)
+    asked = {rule["alert"]: rule["expr"] for rule in rules if rule["alert"] in tried}
+    assert set(asked) == set(tried)
     return {name for name, expression in asked.items() if firing(expression, before, now)}
 
 
@@ -56,6 +56,56 @@ def fired(before: Scrape, now: Scrape) -> set[str]:
 )  # fmt: skip
 def test_an_alert_that_pages_fires_for_what_it_says_and_nothing_else(text: str, expected: set[str]) -> None:
     assert fired(Scrape(CALM, 0.0), Scrape(text, 60.0)) == expected
+
+
+AHEAD = ("CatchmentRoomEnds", "CatchmentRoomShrinks", "CatchmentSettingsBroken")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("catchment_settings_sound 1\n", set(), id="the log does not grow"),
+        pytest.param("catchment_room_seconds 3601\n", set(), id="more than an hour is left"),
+        pytest.param("catchment_room_seconds 3599\n", {"CatchmentRoomShrinks"}, id="less than an hour"),
+        pytest.param("catchment_room_seconds 599\n", {"CatchmentRoomShrinks", "CatchmentRoomEnds"}, id="10 minutes"),
+        pytest.param("catchment_settings_sound 0\n", {"CatchmentSettingsBroken"}, id="the next start will fail"),
+    ],
+)  # fmt: skip
+def test_what_will_fail_later_is_an_alert_before(text: str, expected: set[str]) -> None:
+    assert fired(Scrape(text, 0.0), Scrape(text, 60.0), AHEAD) == expected
+
+
+REFUSALS = ("CatchmentManyRejections", "CatchmentWrongPaths")
+
+
+def refusals(*, calls: int = 1000, refused: int = 0, stray: int = 0, health: int = 0) -> str:
+    """What is told after so many calls of a vendor, of which some were refused, and some calls of nobody."""
+    requests = 'catchment_http_requests_total{source="%s",endpoint="%s",status="%s"} %d\n'
+    rejections = 'catchment_rejections_total{source="%s",status="%d",code="x"} %d\n'
+    return (
+        requests % ("moesif", "actions", "2xx", calls - refused)
+        + requests % ("moesif", "actions", "4xx", refused)
+        + requests % ("none", "unknown", "4xx", stray)
+        + requests % ("none", "health", "2xx", health)
+        + rejections % ("moesif", 400, refused)
+        + rejections % ("none", 404, stray)
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        pytest.param(refusals(refused=100), set(), id="one in ten"),
+        pytest.param(refusals(refused=101, health=9000), {"CatchmentManyRejections"}, id="more, beside health checks"),
+        pytest.param(refusals(stray=200, health=9000), {"CatchmentWrongPaths"}, id="wrong paths, beside health checks"),
+        pytest.param(refusals(stray=40), set(), id="a few strangers"),
+        pytest.param(refusals(calls=0, stray=40), set(), id="a few strangers alone"),
+        pytest.param(refusals(calls=0, stray=60), {"CatchmentWrongPaths"}, id="wrong paths alone"),
+        pytest.param(refusals(calls=0), set(), id="nothing comes"),
+    ],
+)  # fmt: skip
+def test_many_refusals_are_an_alert_also_those_that_are_no_vendors(now: str, expected: set[str]) -> None:
+    assert fired(Scrape(refusals(calls=0), 0.0), Scrape(now, 900.0), REFUSALS) == expected
 
 
 def test_maintenance_of_a_server_with_traffic_pages_nobody(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, ending, let_the_edge_go_first
 from catchment.settings import Settings
 from catchment.silence import SilenceWatch
+from catchment.soundness import SoundnessWatch
 from catchment.telemetry import files
-from catchment.telemetry.restarts import Restarts
+from catchment.telemetry.supervision import Supervision
 from catchment.tokens import new_token, token_hash
 from catchment.watch import LOOK_S
 
@@ -77,9 +78,9 @@ class StopSignal:
 class _Part:
     """One child process that is started again when it dies."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str], restarts: Restarts) -> None:
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], told: Supervision) -> None:
         self.name = name
-        self._restarts = restarts
+        self._told = told
         self._command = command
         self._environment = environment
         self._delay = RESTART_S_MIN
@@ -124,7 +125,7 @@ class _Part:
             self._put_off(calm=time.monotonic() - self._started > _CALM_AFTER_S)
             logger.error("%s %s; starting it again", self.name, ending(code or 0))
         elif time.monotonic() >= self._restart_at and self.try_start():
-            self._restarts.add(self.name)
+            self._told.restarted(self.name)
 
     def _put_off(self, *, calm: bool = False) -> None:
         self._delay = RESTART_S_MIN if calm else min(self._delay * 2, RESTART_S_MAX)
@@ -149,8 +150,11 @@ class _Part:
         return code in (0, -signal.SIGTERM)  # one that was just starting dies of the signal
 
 
-def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], None]) -> int:
-    """Runs until SIGINT or SIGTERM; the exit code. `announce` gets both addresses once both parts are ready.
+def serve(
+    data_dir: Path, settings: Settings, announce: Callable[[str, str], None], *, load: Callable[[], object]
+) -> int:
+    """Runs until SIGINT or SIGTERM; the exit code. `announce` gets both addresses once both parts are ready; `load`
+    reads the settings as the next start will, and raises `ConfigError`.
 
     Raises `CannotServe` where the data dir is in use, a port is taken, the edge does not come up, or the core never
     can.
@@ -163,10 +167,11 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
     secret = new_token()
     certificate, tls = _certificate(settings, data_dir)
     environment = _environment(settings, addresses, tls, run_hash=token_hash(secret))
-    restarts = Restarts(data_dir / files.FOLDER)
+    told = Supervision(data_dir / files.FOLDER)
     urls = {name: url_of(host, port, tls=bool(tls)) for name, (host, port) in addresses.items()}
-    parts = [edge, core] = [_part(name, data_dir, environment, restarts) for name in ("edge", "core")]
+    parts = [edge, core] = [_part(name, data_dir, environment, told) for name in ("edge", "core")]
 
+    soundness = SoundnessWatch(data_dir, settings, load, lambda sound: told.settings_are(sound=sound))
     silence = SilenceWatch(lambda within_s: _ask(urls["console"], tls, within_s), core.pid)
 
     def complete() -> None:
@@ -184,8 +189,10 @@ def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], Non
             coming.look()
             for part in parts:
                 part.revive()
-            if certificate and time.monotonic() >= look_at:
-                certificate.look()
+            if time.monotonic() >= look_at:
+                soundness.look()
+                if certificate:
+                    certificate.look()
                 look_at = time.monotonic() + LOOK_S
         logger.info("stopping: finishing requests, then loading what is left in the log")
     finally:
@@ -289,8 +296,8 @@ def _environment(
     return os.environ | {name: str(value) for name, value in given.items()}
 
 
-def _part(name: str, data_dir: Path, environment: dict[str, str], restarts: Restarts) -> _Part:
-    return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment, restarts)
+def _part(name: str, data_dir: Path, environment: dict[str, str], told: Supervision) -> _Part:
+    return _Part(name, [*PART_COMMAND, name, "--data-dir", str(data_dir)], environment, told)
 
 
 class _Coming:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from catchment import maintenance, wiring
+from catchment import config, maintenance, wiring
 from catchment.api.overview import overview, room_left
 from catchment.backup.snapshot import Snapshot, seconds_max
 from catchment.errors import Cannot
@@ -24,6 +24,8 @@ from catchment.log.room import Growth, room_of
 from catchment.settings import Settings
 from catchment.store.store import Column, QueryError, Rows, Store, StoreError
 from catchment.supervisor import running, trust
+from catchment.telemetry import files
+from catchment.telemetry.supervision import settings_sound
 
 WAIT_S = 10.0
 RETRY_S = 0.2
@@ -148,7 +150,8 @@ def snapshot(settings: Settings, data_dir: Path) -> Snapshot:
 
 def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
     """What `/api/status` tells, where it runs (`running` is None if it does not, or is `starting` or stopping),
-    whether it is in maintenance, and in `not_accepting` why the edge takes no events, or None.
+    whether it is in maintenance, whether the next start would take the settings (`settings_sound`), and in
+    `not_accepting` why the edge takes no events, or None.
     Where neither the core answers nor the store opens, `unanswered` is why, and `room` all else that there is."""
     begun = maintenance.state(data_dir)
     try:
@@ -158,7 +161,16 @@ def status(settings: Settings, data_dir: Path) -> dict[str, Any]:
     held = running(data_dir)
     run = {name: value for name, value in (held or {}).items() if name != "secret"}
     known = {"running": run or None, "starting": held == {}, "maintenance": begun._asdict() if begun else None}
+    known["settings_sound"] = settings_sound(data_dir / files.FOLDER) if held is not None else _would_start(data_dir)
     return known | {"not_accepting": _why_not_accepting(run) if run else None} | found
+
+
+def _would_start(data_dir: Path) -> bool:
+    try:
+        config.load(data_dir, with_files=True)
+    except config.ConfigError:
+        return False
+    return True
 
 
 def _why_not_accepting(run: dict[str, Any]) -> str | None:

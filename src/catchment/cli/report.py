@@ -25,6 +25,7 @@ from catchment.store.store import Rows
 TABLE_CHARS_MIN = 11  # of a column with its borders; in a terminal too narrow for that, rows become lists
 SOON_S = 3600
 _PIPE_CHARS_MAX = 10_000
+_UNSOUND = "catchment.toml has a mistake: the next start will fail; `catchment config check` shows where"
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _LINE_CONTROLS = _CONTROLS | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _CELL_CONTROLS = _LINE_CONTROLS | {ord("\n"): "\n"}
@@ -199,6 +200,8 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
         console.print(_maintenance(Maintenance(**found["maintenance"])), style="yellow")
     if found.get("not_accepting"):
         console.print(f"edge     {found['not_accepting']}", style="red")
+    if not found.get("settings_sound", True):
+        console.print(f"settings {_UNSOUND}", style="red")
     if "unanswered" in found:
         console.print(f"core     {found['unanswered']}", style="red")
         _print_room(found["room"])

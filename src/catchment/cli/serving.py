@@ -1,6 +1,7 @@
 """`catchment serve`: a program of its own that imports only what it needs, so that the edge starts at once."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from catchment import config, maintenance
@@ -51,7 +52,8 @@ def serve_command(
     ingest = {"host": host, "port": port, "workers": workers}
     ingest |= {"tls_cert": _absolute(tls_cert), "tls_key": _absolute(tls_key)}
     overrides = {"ingest": ingest, "console": {"host": console_host, "port": console_port}}
-    settings = config.load(data_dir, overrides, with_files=True)
+    load = partial(config.load, data_dir, overrides, with_files=True)
+    settings = load()
     logs.configure_server(settings, part="serve")
     config.keep_sound(data_dir)
     if first:
@@ -66,7 +68,7 @@ def serve_command(
         else:
             report.welcome(settings, ingest_url, console_url, data_dir, token=token)
 
-    return serve(data_dir, settings, announce)
+    return serve(data_dir, settings, announce, load=load)
 
 
 def main() -> None:

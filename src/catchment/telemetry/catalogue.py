@@ -65,6 +65,11 @@ UNSYNCED_BYTES = Family(
 RESTARTS = Family(
     "catchment_process_restarts_total", "counter", "Times that a process was started again since `serve`", ("process",)
 )
+SETTINGS_SOUND = Family(
+    "catchment_settings_sound",
+    "gauge",
+    "1 while another start would take `catchment.toml`, 0 while it has a mistake and the next start would fail",
+)
 
 COUNTED = (
     REQUESTS,
@@ -80,4 +85,5 @@ COUNTED = (
     OPEN_REQUESTS,
     UNSYNCED_BYTES,
     RESTARTS,
+    SETTINGS_SOUND,
 )
