@@ -41,6 +41,7 @@ ODD_QUERY = """
         18446744073709551615 AS big,
         1 / 0 AS infinite
 """.format(text="'" + ODD_TEXT.replace("\\", "\\\\").replace("'", "\\'") + "'")
+THE_VIEWS = "the views are events, users, visitors, companies, subscriptions, rejections and ledger"
 ODD_ROW = {
     "nothing": None,
     "empty": "",
@@ -268,7 +269,12 @@ class TestSqlErrors:
     @pytest.mark.parametrize(
         ("query", "sentence"),
         [
-            ("SELECT * FROM nowhere", "nowhere"),
+            ("SELECT * FROM nowhere", f"there is no table 'nowhere'; {THE_VIEWS}"),
+            ("SELECT * FROM catchment.one", f"there is no table 'catchment.one'; {THE_VIEWS}"),
+            ("SELECT 1 FROM event JOIN users USING user_id", "there is no table 'event'; did you mean events?"),
+            ("SELECT * FROM spared_event", "there is no table 'spared_event'; did you mean catchment.spared_events?"),
+            ("DESCRIBE TABLE nowhere", f"there is no table 'nowhere'; {THE_VIEWS}"),
+            ("DESCRIBE TABLE user", "there is no table 'user'; did you mean users?"),
             ("SELEC 1", "Syntax error"),
             ("", "the query is empty"),
             ("INSERT INTO event_rows VALUES (1)", "not INSERT"),
