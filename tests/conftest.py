@@ -174,6 +174,14 @@ def catchment(*arguments: str, data_dir: Path, code: int = 0, environment: dict[
     return done.stderr if code else done.stdout
 
 
+def status(data_dir: Path, *options: str, code: int) -> str:
+    """What `catchment status` prints, and that it ends with this code; its figures are printed whatever the code is."""
+    command = [sys.executable, "-m", "catchment", "status", *options, "--data-dir", str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (code, ""), done.stdout
+    return done.stdout
+
+
 def write_apps(data_dir: Path, names: list[str]) -> None:
     """A first configuration with an application, and keys, for each name."""
     document: Any = None

@@ -60,7 +60,7 @@ PULSE = {
 
 
 def test_status_tells_in_a_line_that_the_books_balance(capsys: pytest.CaptureFixture[str]) -> None:
-    report.print_status(FIGURES | {"rates": []}, [])
+    report.print_status(FIGURES | {"rates": []})
     line = "books    balance over 24 h: 1,234 received = 1,200 stored + 30 duplicate + 4 rejected\n"
     assert line in capsys.readouterr().out
 
@@ -68,7 +68,7 @@ def test_status_tells_in_a_line_that_the_books_balance(capsys: pytest.CaptureFix
 def test_status_tells_by_how_much_the_books_differ_and_since_when(capsys: pytest.CaptureFixture[str]) -> None:
     off = SUMS | {"difference": 3}
     books = {"hours": 24, **off, "rows": [ROW | off | {"since": "2026-11-22 12:00:00"}, ROW | SUMS]}
-    report.print_status(FIGURES | {"rates": [], "books": books}, [])
+    report.print_status(FIGURES | {"rates": [], "books": books})
     assert (
         "books    differ over 24 h by 3: 1,234 received, 1,200 stored + 30 duplicate + 4 rejected\n"
         "         shop moesif: by 3 since 2026-11-22 12:00:00\n"
@@ -76,7 +76,7 @@ def test_status_tells_by_how_much_the_books_differ_and_since_when(capsys: pytest
 
 
 def test_status_tells_what_takes_the_disk_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:
-    report.print_status(FIGURES | {"rates": []}, [])
+    report.print_status(FIGURES | {"rates": []})
     told = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in told.splitlines()]
     at = lines.index("disk 906.0 MB used, 3 B free")

@@ -19,7 +19,7 @@ from catchment.log.segment import group, segment_name
 from catchment.settings import Loader as LoaderSettings
 from catchment.store.store import Rows
 from catchment.watch import FileWatch
-from tests.conftest import TOKEN, AppOf, Server, catchment, write_apps
+from tests.conftest import TOKEN, AppOf, Server, status, write_apps
 from tests.edge.test_pressure import ACTION
 from tests.test_loader import ListLog, PickyStore, line
 
@@ -134,7 +134,7 @@ def test_a_folder_of_the_log_that_cannot_be_read_holds_up_no_other_and_is_told_e
         assert (loader["failing_for_seconds"], loader["last_error"]) == (None, "")
         [reason] = loader["unreadable"]
         assert reason.startswith(f"{held}: a later version of Catchment wrote it")
-        assert f"log      cannot be read: {reason}" in catchment("status", data_dir=tmp_path)
+        assert f"log      cannot be read: {reason}" in status(tmp_path, code=1)
         metrics = server.api.get("/metrics").text
         assert "\ncatchment_log_unreadable_folders 1.0\n" in metrics
         assert "\ncatchment_loader_failing 0.0\n" in metrics

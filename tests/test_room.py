@@ -18,7 +18,7 @@ import tomlkit
 
 from catchment import config
 from catchment.settings import MIB
-from tests.conftest import AppOf, Server, catchment, until, write_apps
+from tests.conftest import AppOf, Server, status, until, write_apps
 
 WITHIN_S = 60.0
 DISK_BYTES, FLOOR_BYTES = 400 * MIB, 64 * MIB
@@ -154,7 +154,8 @@ def test_with_the_core_stopped_the_log_grows_to_its_limit_and_is_loaded_later(tm
         with core_stopped(server):
             until(lambda: sender.send(20_000).status_code == 503, within_s=WITHIN_S)
             until(lambda: ready(server) == {(503, "log_full")}, within_s=WITHIN_S)
-            told = json.loads(catchment("status", "--format", "json", data_dir=tmp_path))
+            told = json.loads(status(tmp_path, "--format", "json", code=1))
+            assert told["attention"] == ["edge", "core", "room"]
             assert told["running"]["pid"] == server.process.pid
             assert told["unanswered"].startswith("no answer from ")
             room = told["room"]

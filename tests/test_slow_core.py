@@ -14,7 +14,7 @@ import pytest
 from catchment.errors import EXIT_FOR_GOOD, CannotEver
 from catchment.holding import CORE_LOCK, hold
 from catchment.log.disk import LocalDisk
-from tests.conftest import catchment, until, write_apps
+from tests.conftest import catchment, status, until, write_apps
 from tests.test_serve import Terminal, alive, children, terminal
 from tests.test_start import AppKeys, free_port, taken
 
@@ -74,7 +74,7 @@ def test_the_edge_accepts_while_the_core_cannot_come_up_and_the_core_comes_when_
             if make is _held_store:
                 who = f"which process {os.getpid()} has open"
                 until(lambda: who in shown.errors, within_s=WITHIN_S, otherwise=lambda: shown.errors)
-            told = catchment("status", data_dir=tmp_path)
+            told = status(tmp_path, code=1)
             assert told.startswith("starting or stopping\n")
             assert " wait in the log, " in told
             mend()

@@ -1,11 +1,24 @@
-"""The commands and their options. Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong."""
+"""The commands and their options. Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong; of
+`status` also 3, which is `attention`'s."""
 
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from catchment import config, maintenance
-from catchment.cli import asking, backup, core_part, edge_part, keys, log, rejections, report, serving, terminal
+from catchment.cli import (
+    asking,
+    attention,
+    backup,
+    core_part,
+    edge_part,
+    keys,
+    log,
+    rejections,
+    report,
+    serving,
+    terminal,
+)
 from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
 from catchment.cli.token import token
@@ -126,20 +139,23 @@ def tail(
 
 @app.command
 def status(*, data_dir: DataDir = DEFAULT_DATA_DIR, format: Literal["text", "json"] = "text") -> int:
-    """Tell keys, rates, lag and disk.
+    """Tell whether all is well, and rates, lag and disk.
+
+    Exit codes: 0, all is well, or somebody turned maintenance on; 1, something needs you: a line is red, or nobody can
+    tell; 2, the configuration or the arguments are wrong; 3, nothing runs.
 
     Parameters
     ----------
     format
-        `json` is one object, with all figures in full.
+        `json` is one object, with all figures in full; `attention` names the lines that need you.
     """
     settings = config.in_use(data_dir)
     found = asking.status(settings, data_dir)
     if format == "json":
-        report.print_json(found)
+        report.print_json(found | {"attention": attention.needed(found)})
     else:
-        report.print_status(found, keys.of_apps(settings))
-    return 0
+        report.print_status(found)
+    return attention.exit_code(found)
 
 
 @app.command(name="maintenance")

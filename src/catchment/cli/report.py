@@ -16,14 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from catchment.cli import keys
+from catchment.cli import attention, keys
 from catchment.cli.disk import print_disk, size_text
 from catchment.maintenance import Maintenance
 from catchment.settings import Settings
 from catchment.store.store import Rows
 
 TABLE_CHARS_MIN = 11  # of a column with its borders; in a terminal too narrow for that, rows become lists
-SOON_S = 3600
 _PIPE_CHARS_MAX = 10_000
 _UNSOUND = "catchment.toml has a mistake: the next start will fail; `catchment config check` shows where"
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -191,8 +190,8 @@ def print_event(event: dict[str, Any], style: str) -> None:
     sys.stdout.flush()
 
 
-def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
-    """`status` for a person."""
+def print_status(found: dict[str, Any]) -> None:
+    """`status` for a person. It is pasted into tickets, so it has no keys."""
     run = found["running"]
     idle = "starting or stopping" if found.get("starting") else "stopped"
     console.print(f"running  process {run['pid']}, {run['ingest']}, console {run['console']}" if run else idle)
@@ -231,7 +230,7 @@ def print_status(found: dict[str, Any], apps: list[dict[str, Any]]) -> None:
         table.add_row(rate["app"] or "(no key)", rate["source"], *[f"{number:,}" for number in numbers])
     console.print(table if found["rates"] else "Nothing has arrived yet.", soft_wrap=False)
     console.print()
-    print_keys(apps)
+    console.print("keys     `catchment keys` prints them", style="dim")
 
 
 def _print_room(room: dict[str, Any]) -> None:
@@ -243,7 +242,7 @@ def _print_room(room: dict[str, Any]) -> None:
         line += f"; {room['short']}: nothing is accepted"
     elif left is not None:
         line += f"; {_duration(left)} left at {size_text(room['bytes_per_second'])} a second, then 503"
-    console.print(line, style="red" if room["short"] or (left is not None and left < SOON_S) else None)
+    console.print(line, style="red" if attention.is_short(room) else None)
 
 
 def _duration(seconds: float) -> str:

@@ -27,6 +27,7 @@ from catchment.store.failures import is_for_want_of_memory, is_passing, message_
 from catchment.store.guard import DATABASE, checked
 from catchment.store.parts import Parts, PartsWatch
 from catchment.store.store import Answer, AskByName, OtherVersion, QueryError, StoreError
+from catchment.store.suggestions import in_our_words, no_such_table
 
 INCOMING_FOLDER = "incoming"  # beside the store: what is being inserted
 INSERT_SETTINGS: dict[str, Any] = {
@@ -247,9 +248,12 @@ class ClickHouseStore:
             most = f"the answer has {len(answer):,} bytes as JSON, and may have {self._sql.answer_bytes_max:,}"
             raise QueryError(f"{most} (sql.answer_bytes_max); ask for fewer rows or columns, or for sums of them")
         try:
-            return msgspec.json.decode(answer, type=Answer)
+            decoded = msgspec.json.decode(answer, type=Answer)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise QueryError(f"the answer cannot be put into JSON: {error}") from None
+        if query.described and not decoded.rows:
+            raise QueryError(no_such_table(query.described))
+        return decoded
 
     def _tables(self, handle: Client) -> dict[str, tuple[Path, int]]:
         """Those that keep rows, but for the list of migrations: the folder of the parts, from the store's, and the
@@ -363,7 +367,7 @@ class _Readers:
         except ClickHouseError as error:
             reader.close()
             reader = self._open_reader()
-            raise QueryError(message_of(error)) from None
+            raise QueryError(in_our_words(message_of(error))) from None
         finally:
             self._free.put(reader)
 

@@ -40,10 +40,12 @@ RunText = Callable[[str, Mapping[str, Any]], str]
 
 
 class Checked(NamedTuple):
-    """An allowed query: its normalised text, and those of the given parameters that it has a place for."""
+    """An allowed query: its normalised text, and those of the given parameters that it has a place for. `described`
+    is the table of a `DESCRIBE`, which has no rows where there is no such table."""
 
     text: str
     parameters: dict[str, Any]
+    described: str = ""
 
 
 def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
@@ -54,8 +56,10 @@ def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
     if not sql.strip():
         raise QueryError("the query is empty")
     text = run("SELECT formatQuery({query:String}) FORMAT TSVRaw", {"query": sql}).rstrip("\n")
-    if ours := _substitute(text):
-        return Checked(ours, {})
+    if described := _DESCRIBE.match(text):
+        return Checked(_DESCRIPTION % described[1], {}, described[1])
+    if text == "SHOW TABLES":
+        return Checked(_SHOW_TABLES, {})
     explained = text.removeprefix("EXPLAIN\n")
     if not explained.startswith(("SELECT", "WITH", "(")):
         words = " ".join(explained.split()[:1])
@@ -68,14 +72,6 @@ def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
             wanted.add(node.get("name"))
     # Without a placeholder the driver would paste values into the text by itself, so it gets none.
     return Checked(text, {name: value for name, value in parameters.items() if name in wanted})
-
-
-def _substitute(text: str) -> str | None:
-    """What to ask in place of a statement that does not run as it is."""
-    described = _DESCRIBE.match(text)
-    if described:
-        return _DESCRIPTION % described[1]
-    return _SHOW_TABLES if text == "SHOW TABLES" else None
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
