@@ -29,7 +29,7 @@ from typing import Any
 from catchment.addresses import listening_addresses, url_of
 from catchment.certificate import FILE_NAME as TLS_NAME
 from catchment.certificate import Certificate, UnusableCertificate
-from catchment.errors import EXIT_FOR_GOOD, CannotServe
+from catchment.errors import EXIT_FOR_GOOD, Cannot, CannotEver, CannotServe
 from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, let_the_edge_go_first
@@ -147,8 +147,8 @@ class _Part:
 def serve(data_dir: Path, settings: Settings, announce: Callable[[str, str], None]) -> int:
     """Runs until SIGINT or SIGTERM; the exit code. `announce` gets both addresses once both parts are ready.
 
-    Raises `CannotServe` where the data dir is in use, a port is taken, the edge does not come up, or the core never
-    can.
+    Raises `CannotServe` where the data dir is in use, a port is taken, or the edge does not come up, and `CannotEver`
+    where a part said that no other try will help: a service manager need not try again either.
     """
     lock = _claim(data_dir)
     stop = StopSignal()
@@ -243,6 +243,11 @@ def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
+def _not_started(name: str, code: int) -> Cannot:
+    sentence = f"{name} could not start ({_ending(code)}); see above"
+    return CannotEver(sentence) if code in EXIT_FOR_GOOD else CannotServe(sentence)
+
+
 def _certificate(settings: Settings, data_dir: Path) -> tuple[Certificate | None, str | None]:
     """The pair to watch, and the copy that the parts serve; a copy that is not used any more is removed."""
     cert, key, kept = settings.ingest.tls_cert, settings.ingest.tls_key, data_dir / TLS_NAME
@@ -298,7 +303,7 @@ class _Coming:
         self._late = self._there = False
 
     def look(self) -> None:
-        """Asks whether it is there now. Raises `CannotServe` where it never will be."""
+        """Asks whether it is there now. Raises `CannotEver` where it never will be."""
         if self._there:
             return
         self.require_hope()
@@ -317,10 +322,10 @@ class _Coming:
             )
 
     def require_hope(self) -> None:
-        """Raises `CannotServe` where the core said that no waiting would help; it told why."""
+        """Raises `CannotEver` where the core said that no waiting would help; it told why."""
         code = self._core.ended()
-        if code in EXIT_FOR_GOOD:
-            raise CannotServe(f"core could not start ({_ending(code)}); see above")
+        if code is not None and code in EXIT_FOR_GOOD:
+            raise _not_started("core", code)
 
     def revive(self) -> None:
         """Starts the core again if it is dead."""
@@ -348,7 +353,7 @@ def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *,
         coming.revive()
         code = edge.ended()
         if code is not None:
-            raise CannotServe(f"edge could not start ({_ending(code)}); see above")
+            raise _not_started("edge", code)
         if time.monotonic() > deadline:
             raise CannotServe(f"{url} was not ready within {EDGE_READY_WITHIN_S:.0f} s: {reason}")
         reason = _why_not_ready(url, tls_cert)
