@@ -16,7 +16,7 @@ from tests.test_loader import ListLog, PickyStore, line
 
 SUMS = {"received": 1234, "stored": 1200, "duplicate": 30, "rejected": 4, "late": 7, "difference": 0}
 ROW = {"app": "shop", "source": "moesif", "since": ""}
-FIGURES = {
+FIGURES: dict[str, Any] = {
     "books": {"hours": 24, **SUMS, "rows": [ROW | SUMS]},
     "rates": [{"app": "shop", "source": "moesif", "events": 5, "rejections": 6}],
     "lag": {"unread_bytes": 10, "seconds": 0.5},

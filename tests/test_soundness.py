@@ -109,9 +109,9 @@ def test_a_broken_file_is_in_the_metrics_the_log_output_and_status_until_it_is_m
 def test_status_says_in_one_line_that_the_next_start_will_fail(capsys: pytest.CaptureFixture[str]) -> None:
     room = {"unread_bytes": 0, "unread_bytes_max": 1, "free_bytes": 1, "short": "", "seconds_left": None}
     found = {"running": None, "unanswered": "no answer", "room": room}
-    report.print_status(found | {"settings_sound": False}, [])
+    report.print_status(found | {"settings_sound": False})
     assert capsys.readouterr().out.splitlines()[1] == (
         "settings catchment.toml has a mistake: the next start will fail; `catchment config check` shows where"
     )
-    report.print_status(found | {"settings_sound": True}, [])
+    report.print_status(found | {"settings_sound": True})
     assert "settings" not in capsys.readouterr().out

@@ -29,7 +29,7 @@ from typing import Any
 from catchment.addresses import listening_addresses, url_of
 from catchment.certificate import FILE_NAME as TLS_NAME
 from catchment.certificate import Certificate, UnusableCertificate
-from catchment.errors import EXIT_FOR_GOOD, CannotServe
+from catchment.errors import EXIT_FOR_GOOD, Cannot, CannotEver, CannotServe
 from catchment.holding import SERVE_LOCK, hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.parts import DRAIN_S, PARENT_PID, RUN_HASH, STACKS, ending, let_the_edge_go_first
@@ -156,8 +156,8 @@ def serve(
     """Runs until SIGINT or SIGTERM; the exit code. `announce` gets both addresses once both parts are ready; `load`
     reads the settings as the next start will, and raises `ConfigError`.
 
-    Raises `CannotServe` where the data dir is in use, a port is taken, the edge does not come up, or the core never
-    can.
+    Raises `CannotServe` where the data dir is in use, a port is taken, or the edge does not come up, and `CannotEver`
+    where a part said that no other try will help: a service manager need not try again either.
     """
     lock = _claim(data_dir)
     stop = StopSignal()
@@ -257,6 +257,11 @@ def _forget_run(data_dir: Path) -> bool:
     return True
 
 
+def _not_started(name: str, code: int | None) -> Cannot:
+    sentence = f"{name} could not start ({ending(code)}); see above"
+    return CannotEver(sentence) if code in EXIT_FOR_GOOD else CannotServe(sentence)
+
+
 def _certificate(settings: Settings, data_dir: Path) -> tuple[Certificate | None, str | None]:
     """The pair to watch, and the copy that the parts serve; a copy that is not used any more is removed."""
     cert, key, kept = settings.ingest.tls_cert, settings.ingest.tls_key, data_dir / TLS_NAME
@@ -312,7 +317,7 @@ class _Coming:
         self._late = self._there = False
 
     def look(self) -> None:
-        """Asks whether it is there now. Raises `CannotServe` where it never will be."""
+        """Asks whether it is there now. Raises `CannotEver` where it never will be."""
         if self._there:
             return
         self.require_hope()
@@ -331,10 +336,10 @@ class _Coming:
             )
 
     def require_hope(self) -> None:
-        """Raises `CannotServe` where the core said that no waiting would help; it told why."""
+        """Raises `CannotEver` where the core said that no waiting would help; it told why."""
         code = self._core.ended()
         if code in EXIT_FOR_GOOD:
-            raise CannotServe(f"core could not start ({ending(code)}); see above")
+            raise _not_started("core", code)
 
     def revive(self) -> None:
         """Starts the core again if it is dead."""
@@ -362,7 +367,7 @@ def _await_edge(edge: _Part, coming: _Coming, url: str, tls_cert: str | None, *,
         coming.revive()
         code = edge.ended()
         if code is not None:
-            raise CannotServe(f"edge could not start ({ending(code)}); see above")
+            raise _not_started("edge", code)
         if time.monotonic() > deadline:
             raise CannotServe(f"{url} was not ready within {EDGE_READY_WITHIN_S:.0f} s: {reason}")
         reason = _why_not_ready(url, tls_cert)

@@ -1,7 +1,7 @@
 """What every program of ours does around a command: log output, standard streams, and failures as sentences.
 
-Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong; of a part also 78, which tells the
-supervisor that trying again is of no use. The parts of a server begin here too, so
+Exit codes: 0 done, 1 failed, 2 the configuration or the arguments are wrong; of a part and of `serve` also 78, which
+tells the supervisor, or the service manager, that trying again is of no use. The parts of a server begin here too, so
 this imports nothing that they do not need.
 """
 
