@@ -429,13 +429,44 @@ class TestCommandLine:
     def test_a_file_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for command in (["config", "check"], ["keys"], ["status"], ["tail"], ["sql", "SELECT 1"]):
             assert run([*command, "--data-dir", str(tmp_path / "none")]) == 2
-            assert f"`catchment serve --data-dir {tmp_path / 'none'}` writes one" in capsys.readouterr().err
+            told = capsys.readouterr().err
+            assert told.startswith(f"{tmp_path / 'none'}: 1 mistake\n  - there is no catchment.toml here, for ")
+            assert "name it with --data-dir or CATCHMENT_DATA_DIR" in told
+            assert f"`catchment serve --data-dir {tmp_path / 'none'}` writes one" in told
         assert not (tmp_path / "none").exists()
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / config.FILE_NAME).mkdir()  # root may read a file whatever its mode
         assert run(["keys", "--data-dir", str(tmp_path)]) == 2
         assert "cannot be read: Is a directory" in capsys.readouterr().err
+
+    def test_a_relative_folder_is_told_with_its_whole_path(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for command in (["status"], ["log", "verify"]):
+            assert run(command) == 2
+            told = capsys.readouterr().err
+            assert str(tmp_path / "data") in told
+            assert "CATCHMENT_DATA_DIR" in told
+
+    def test_the_folder_of_something_else_gets_no_settings(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "notes.txt").write_text("mine")
+        assert run(["serve", "--data-dir", str(tmp_path)]) == 2
+        told = capsys.readouterr().err
+        assert "there is no catchment.toml here, but there is notes.txt: it is the folder of something else." in told
+        assert "Nothing in it was changed." in told
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+    @pytest.mark.parametrize("name", ["lost+found", ".hidden", "log"])
+    def test_a_folder_with_what_a_file_system_put_there_or_with_data_of_ours_gets_its_settings(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        (tmp_path / name).mkdir()
+        assert config.ensure_file(tmp_path)
+        assert (tmp_path / config.FILE_NAME).is_file()
 
     def test_a_data_dir_that_cannot_be_made(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "file").write_text("")

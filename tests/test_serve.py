@@ -163,7 +163,10 @@ class TestRefusals:
         )
         subprocess.run([sys.executable, "-c", later, str(tmp_path / "store")], check=True)
         said = catchment("serve", "--port", "0", "--console-port", "0", data_dir=tmp_path, code=1)
-        assert "was made by another version of Catchment (9999_later.sql); use that version, or start with" in said
+        assert (
+            "was written by another Catchment (another build of 0.1.0; it has 9999_later.sql). This is 0.1.0," in said
+        )
+        assert "Nothing in the store was changed" in said
         assert "Traceback" not in said
 
     @pytest.mark.parametrize("option", ["--port", "--console-port"])

@@ -37,6 +37,8 @@ KEYED = {"X-Authorization": "rest-api-key-of-a-released-version", "Idempotency-K
 LATER_VERSION = """
 import shutil, sys
 from pathlib import Path
+import catchment
+catchment.__version__ = "9.9.9"
 from catchment.cli import commands
 from catchment.store import schema
 folder = Path(sys.argv[1])
@@ -142,7 +144,8 @@ def test_data_of_a_later_version_is_refused_with_what_to_do_and_kept(released: P
         ("backup", str(tmp_path / "backup")),
     ):
         told = catchment(*arguments, data_dir=data_dir, code=1)
-        assert "was made by another version of Catchment (9999_later.sql); use that version" in told
+        assert "was written by another Catchment (9.9.9; it has 9999_later.sql). This is 0.1.0, which reads" in told
+        assert "install 9.9.9 or a later one, or start with another --data-dir" in told
         assert "Traceback" not in told
     assert not (tmp_path / "backup").exists()
     later_version(tmp_path, "backup", str(tmp_path / "later"), "--data-dir", str(data_dir))

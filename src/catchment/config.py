@@ -40,6 +40,7 @@ from catchment.tokens import new_token, token_hash
 FILE_NAME = "catchment.toml"
 SOUND_NAME = "catchment.toml.sound"  # what the server took last
 RESTORING_NAME = "restore.partial"  # the folder in which `catchment restore` builds; while it is there, nothing starts
+_OURS = frozenset({"log", "store", "serve.lock", "core.lock", SOUND_NAME})  # what tells a data dir without settings
 ENV_PREFIX = "CATCHMENT_"
 ENV_DELIMITER = "__"
 SECRETS = frozenset(
@@ -196,6 +197,7 @@ def ensure_file(data_dir: Path) -> First | None:
         if path.exists():
             return None
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_foreign(data_dir)
         handle, name = tempfile.mkstemp(dir=data_dir, prefix=FILE_NAME)  # created with mode 0600
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(first_file(token_hash(token) if token else None))
@@ -236,6 +238,20 @@ def first_file(console_token_hash: str | None = None) -> str:
     return tomlkit.dumps(document)
 
 
+def _refuse_foreign(data_dir: Path) -> None:
+    """Nothing is put among somebody else's files: a folder without settings is empty, or has something of ours. What a
+    file system or a desktop puts into each folder is nobody's."""
+    found = sorted(name for name in os.listdir(data_dir) if not name.startswith(".") and name != "lost+found")
+    if found and not _OURS.intersection(found):
+        some = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+        hint = (
+            f"there is no {FILE_NAME} here, but there is {some}: it is the folder of something else. Nothing in it was"
+            " changed. Name an empty or a new folder with --data-dir or CATCHMENT_DATA_DIR, or first put settings of"
+            " your own here"
+        )
+        raise ConfigError(str(data_dir.absolute()), [hint])
+
+
 def _refuse_unfinished(data_dir: Path) -> None:
     if (data_dir / RESTORING_NAME).exists():
         hint = (
@@ -250,8 +266,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        folder = path.parent
-        hint = f"there is no {FILE_NAME}; `catchment serve --data-dir {folder}` writes one at its first start"
+        folder = path.parent.absolute()
+        where = "here" if folder.is_dir() else "here, for there is no such folder"
+        hint = (
+            f"there is no {FILE_NAME} {where}. If your server has another data dir, name it with --data-dir or"
+            f" CATCHMENT_DATA_DIR. Only if there is to be a new server here: `catchment serve --data-dir {folder}`"
+            " writes one"
+        )
         raise ConfigError(str(folder), [hint]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), [f"not valid TOML: byte {error.start} is not UTF-8"]) from None

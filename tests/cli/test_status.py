@@ -11,9 +11,10 @@ from catchment.cli import attention, keys
 from catchment.cli.commands import run
 from catchment.config import in_use
 from tests.conftest import AppOf, Server, catchment, status
-from tests.test_books import FIGURES
+from tests.test_books import FIGURES as BALANCED
 
 RUN: dict[str, Any] = {"pid": 7, "ingest": "http://i", "console": "http://c"}
+FIGURES: dict[str, Any] = dict(BALANCED)
 ROOM: dict[str, Any] = FIGURES["room"]
 WELL: dict[str, Any] = FIGURES | {"running": RUN, "starting": False, "maintenance": None, "not_accepting": None}
 

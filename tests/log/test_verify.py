@@ -11,6 +11,7 @@ import pytest
 from catchment.cli.commands import run
 from catchment.log import verify as verify_module
 from catchment.log.disk import LocalDisk
+from catchment.log.reader import SegmentReader
 from catchment.log.segment import group, header
 from catchment.log.verify import Finding, verify
 from catchment.log.writer import SegmentWriter
@@ -157,6 +158,68 @@ class TestCommand:
         found = json.loads(capsys.readouterr().out)
         begin = len(header("edge-0", 1)) + sum(len(group(line(number))) for number in range(5))
         assert (found[0]["state"], found[0]["at"], found[0]["sound"]) == ("damaged", begin, False)
+
+    @staticmethod
+    def spoil(data_dir: Path) -> None:
+        path = data_dir / "log" / "edge-0" / "000000000001.ndjson"
+        path.write_bytes(path.read_bytes().replace(line(5), line(6)))
+
+    @staticmethod
+    def load(data_dir: Path) -> bytes:
+        """As the core does: reads all, and commits it."""
+        reader = SegmentReader(LocalDisk(), data_dir / "log", Log(keep_loaded_hours=1))
+        lines = b""
+        while batch := reader.read(1 << 20):
+            lines += batch.lines
+            reader.commit(batch)
+        return lines
+
+    @staticmethod
+    def told(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+        assert run(["log", "verify", "--format", "json", "--data-dir", str(data_dir)]) == 1
+        found = json.loads(capsys.readouterr().out)
+        assert [other["consequence"] for other in found[1:]] == ["none"] * len(found[1:])
+        assert run(["log", "verify", "--data-dir", str(data_dir)]) == 1
+        return found[0]["consequence"], capsys.readouterr().out
+
+    def test_damage_to_what_was_loaded_before_has_lost_nothing(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert line(5) in self.load(data_dir)
+        self.spoil(data_dir)
+        consequence, text = self.told(data_dir, capsys)
+        assert consequence == "loaded"
+        assert "000000000001.ndjson: nothing is lost: the core had passed this place" in text
+        assert "What now: copy each damaged segment elsewhere" in text
+
+    def test_damage_that_the_core_has_not_come_to_yet_will_cost_the_groups_that_it_touches(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.spoil(data_dir)
+        consequence, text = self.told(data_dir, capsys)
+        assert consequence == "waits"
+        assert "000000000001.ndjson: events will be lost: the core has not read this place yet." in text
+
+    def test_damage_that_the_core_stepped_over_has_lost_the_groups_that_it_touches(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.spoil(data_dir)
+        lines = self.load(data_dir)
+        assert (line(4) in lines, line(5) in lines, line(6) in lines, line(99) in lines) == (True, False, True, True)
+        consequence, text = self.told(data_dir, capsys)
+        assert consequence == "not_loaded"
+        assert "000000000001.ndjson: events are lost: the damage was there when the core read the segment" in text
+
+    def test_damage_beside_a_damaged_position_is_told_as_unknown(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.load(data_dir)
+        self.spoil(data_dir)
+        position = data_dir / "log" / "position.json"
+        position.write_bytes(position.read_bytes().replace(b"edge-0", b"edge-1"))
+        consequence, text = self.told(data_dir, capsys)
+        assert consequence == "unknown"
+        assert "nobody can tell whether its events were loaded before" in text
 
     def test_a_folder_without_a_log_is_the_wrong_one(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["log", "verify", "--data-dir", str(tmp_path)]) == 2

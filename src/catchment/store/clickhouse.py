@@ -21,6 +21,7 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from catchment import __version__
 from catchment.settings import Sql
 from catchment.store import queries, room, schema
 from catchment.store.failures import is_for_want_of_memory, is_passing, message_of
@@ -66,6 +67,7 @@ SELECT name, toString(uuid), ifNull(total_rows, 0) FROM system.tables
 WHERE database = 'catchment' AND engine LIKE '%MergeTree' AND name != 'migrations'
 ORDER BY name
 """
+_MADE_BY = "SELECT comment FROM system.tables WHERE database = 'catchment' AND name = 'migrations'"
 _CHANGES = """
 SELECT countIf(NOT is_done), cityHash64(arraySort(groupArray((table, mutation_id))))
 FROM system.mutations WHERE database = 'catchment'
@@ -270,6 +272,7 @@ class ClickHouseStore:
         )
 
     def _apply(self, migrations: Mapping[str, str]) -> None:
+        """And notes, for a version that cannot read what comes of them, which one that was."""
         for name, text in migrations.items():
             for statement in schema.statements(text):
                 self._command(statement)
@@ -277,6 +280,8 @@ class ClickHouseStore:
                 "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
                 {"name": name, "digest": schema.digest(text)},
             )
+        if migrations:
+            self._command(f"ALTER TABLE {DATABASE}.migrations MODIFY COMMENT '{__version__}'")
 
     def _make_views(self, *, all_of_them: bool) -> None:
         """Makes the first view that is not as its file says, and all that may read it; else nothing is written."""
@@ -304,10 +309,7 @@ class ClickHouseStore:
         applied = self.schema()
         for name, digest in sorted(applied.items()):
             if name not in texts or digest != schema.digest(texts[name]):
-                raise OtherVersion(
-                    f"the store in {self._path} was made by another version of Catchment ({name});"
-                    " use that version, or start with a new --data-dir"
-                )
+                raise OtherVersion(schema.refusal(self._path, name, self._text(self._writer, _MADE_BY, {}).strip()))
         return {name: texts[name] for name in sorted(texts.keys() - applied.keys())}
 
     def open_handle(self) -> Client:

@@ -4,6 +4,9 @@ anew when their text changes."""
 import hashlib
 import re
 from importlib import resources
+from pathlib import Path
+
+from catchment import __version__
 
 MIGRATIONS = resources.files("catchment.store") / "migrations"
 VIEW_FILES = resources.files("catchment.store") / "views"
@@ -51,6 +54,22 @@ def views() -> dict[str, str]:
 
 def _without_comments(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if not line.startswith("--")).strip()
+
+
+def refusal(path: Path, name: str, made_by: str) -> str:
+    """Why the store at `path` is not opened, which has the migration `name`, and what to do. `made_by` is the version
+    that changed it last, `""` where it noted none."""
+    own = sorted(migrations())[-1]
+    if made_by in ("", __version__):
+        made_by = f"another build of {__version__}" if made_by else "another version, which did not note which"
+        wanted = "start the one that wrote it"
+    else:
+        wanted = f"install {made_by} or a later one"
+    return (
+        f"the store in {path.absolute()} was written by another Catchment ({made_by}; it has {name}). This is"
+        f" {__version__}, which reads the stores of {__version__} and of the versions before it, up to {own}. Nothing"
+        f" in the store was changed, and the log keeps what it holds: {wanted}, or start with another --data-dir"
+    )
 
 
 def digest(migration: str) -> str:
