@@ -1,6 +1,7 @@
 """The parent of the edge processes: Granian's, but for what it tells and what it waits with.
 
-- Granian says that a process has ended, and neither which nor of what. Here the log says both.
+- Granian says that a process has ended, and neither which nor of what. Here the log output says both, and what follows
+  where one ends again right after its start, upon which Granian ends all of them.
 - Granian's handlers of signals set a `threading.Event`, for which its main loop waits. A signal that comes while that
   very loop holds the event's lock would wait for itself for ever. Here the main loop waits with a `Wake`.
 
@@ -17,6 +18,9 @@ from granian.server.mp import MPServer
 from catchment.parts import ending
 
 _POLL_S = 0.1
+_GRANIANS = logging.getLogger("_granian")
+_CRASH_LOOP = "Worker crash loop detected, exiting"
+_IN_OUR_WORDS = "edge: a process ended within seconds after the one before it; all of them are stopped and started anew"
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class EdgeParent(MPServer):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.main_loop_interrupt = Wake()
+        _GRANIANS.addFilter(_translated)
 
     def _spawn_worker(self, idx: Any, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
         worker: Any = super()._spawn_worker(idx, target, callback_loader)
@@ -70,3 +75,9 @@ class EdgeParent(MPServer):
         logger.error("edge: process %d %s", worker._id(), what)
         self.interrupt_children.append(worker.idx)
         self.main_loop_interrupt.set()
+
+
+def _translated(record: logging.LogRecord) -> bool:
+    if record.msg == _CRASH_LOOP:
+        record.msg = _IN_OUR_WORDS
+    return True

@@ -1,5 +1,7 @@
 """The parent of the edge processes: what it tells of one that ended, and that no signal finds it holding a lock."""
 
+import inspect
+import logging
 import os
 import re
 import signal
@@ -8,7 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from granian.constants import Interfaces
+from granian.server.mp import MPServer
 
+from catchment.edge_parent import EdgeParent
+from catchment.edge_processes import _GRANIAN_LOGGING as GRANIAN_LOGGING
 from catchment.parts import ending
 from tests.conftest import Server, until
 from tests.test_serve import alive, certificate
@@ -57,6 +63,16 @@ def test_an_edge_process_that_ends_is_told_with_its_number_and_of_what(
     finally:
         assert server.stop() == 0
     assert not re.search(r"worker-\d", told.read_text())  # Granian's own line
+
+
+def test_that_processes_end_again_and_again_is_told_in_our_words(caplog: pytest.LogCaptureFixture) -> None:
+    granians = "Worker crash loop detected, exiting"
+    assert granians in inspect.getsource(MPServer._serve_loop)
+    parent = EdgeParent("nothing", interface=Interfaces.RSGI, log_dictconfig=GRANIAN_LOGGING)
+    assert not parent.interrupt_signal
+    logging.getLogger("_granian").error(granians)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["edge"]
+    assert "all of them are stopped and started anew" in caplog.text
 
 
 @pytest.mark.parametrize(
