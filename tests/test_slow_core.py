@@ -79,7 +79,8 @@ def test_the_edge_accepts_while_the_core_cannot_come_up_and_the_core_comes_when_
             assert " wait in the log, " in told
             mend()
             shown.await_ready()
-            assert "INFO the core answers at " in shown.errors
+            now = "INFO the core answers at "  # told after what is printed, and read by another thread
+            until(lambda: now in shown.errors, within_s=WITHIN_S, otherwise=lambda: shown.errors)
             assert shown.printed.count("Catchment is running.") == 1
             told = catchment("sql", "SELECT count() > 1 AS a FROM events", "--format", "csv", data_dir=tmp_path)
             assert told in ("a\n1\n", "a\ntrue\n")
