@@ -277,6 +277,7 @@ class _Dying:
     """A log that dies when it is given its second append."""
 
     failing = False
+    number = 0
 
     def __init__(self, log: LogWriter) -> None:
         self._log = log

@@ -16,6 +16,7 @@ from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, De
 from catchment.edge import answers
 from catchment.edge.answers import Answers
 from catchment.edge.app import EdgeApp
+from catchment.edge.arrivals import Arrivals
 from catchment.edge.journal import Journal
 from catchment.edge.lookups import Lookups
 from catchment.edge.observer import Observer
@@ -93,6 +94,7 @@ class Log:
     """A log that is durable when the test says so."""
 
     failing = False
+    number = 0
 
     def __init__(self) -> None:
         self.appends: list[tuple[bytes, Future[None]]] = []
@@ -172,6 +174,7 @@ class Edge:
         )
         # without the watch's task, which is no part of this
         self.app._journal = Journal(self.log, self.settings.log.unsynced_bytes_max)
+        self.app._arrivals = Arrivals(self.log.number)
 
     def begin(self, exchange: Exchange) -> "asyncio.Task[None]":
         scope: Any = exchange

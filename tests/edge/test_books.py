@@ -128,24 +128,6 @@ async def test_they_balance_whatever_fails_on_the_way_to_the_disk(
 
 
 class TestEdge:
-    async def test_arrival_numbers_creep_on_where_the_clock_was_set_back(
-        self, edge: Edge, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        wall_us, ticks_us = START_US, 0
-        monkeypatch.setattr("catchment.edge.app.time.time_ns", lambda: wall_us * 1000)
-        monkeypatch.setattr("catchment.edge.app.time.monotonic_ns", lambda: ticks_us * 1000)
-
-        def arrive(after_us: int) -> int:
-            nonlocal wall_us, ticks_us
-            wall_us, ticks_us = wall_us + after_us, ticks_us + after_us
-            return edge.app._arrive().received_us
-
-        arrive(0)
-        assert [arrive(1000) - START_US for _ in range(2)] == [1000, 2000], "the clock's own"
-        wall_us -= MINUTE_US
-        assert [arrive(after) - START_US for after in (800, 800, 0, 0)] == [2101, 2202, 2203, 2204]
-        assert arrive(2 * MINUTE_US) == wall_us, "it has caught up"
-
     async def test_a_refusal_is_in_the_books_too(self, edge: Edge) -> None:
         await edge.send(post(3))
         await edge.send(Exchange("GET", "/nowhere", headers=KEY))
@@ -178,7 +160,7 @@ class TestEdge:
         for _ in range(5):
             await edge.send(Exchange("POST", "/post", b"1"))
         assert len(edge.log.appends) == 2
-        edge.app._close_books(edge.app._arrive().received_us + MINUTE_US)
+        edge.app._close_books(edge.app._arrivals.next().received_us + MINUTE_US)
         [counted], [closing] = edge.log.lines(2), edge.log.lines(3)
         assert (counted["kind"], counted["app"], counted["code"], counted["status"]) == ("rejection", "", "key", 401)
         assert (counted["count"], counted["tally"], closing["tally"]) == (3, 5, 5)
@@ -189,8 +171,8 @@ class TestEdge:
         monkeypatch.setattr("catchment.edge.app.MINUTE_CLOSES_S", 0.001)
         monkeypatch.setattr("catchment.edge.app.BOOKS_STAY_OPEN_S", 0.0)
         await edge.send(post(3))
-        later_us = edge.app._arrive().received_us + MINUTE_US
-        monkeypatch.setattr(edge.app, "_arrive", lambda: Arrival(datetime.now(UTC), later_us, str))
+        later_us = edge.app._arrivals.next().received_us + MINUTE_US
+        monkeypatch.setattr(edge.app._arrivals, "next", lambda: Arrival(datetime.now(UTC), later_us, str))
         close, failures = edge.app._journal.close_minutes, [RuntimeError("a defect"), OSError("another")]
         closed = asyncio.Event()
 

@@ -11,16 +11,15 @@ import logging
 import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from time import perf_counter
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
-from uuid_utils import uuid7
 
 from catchment.books import MINUTE_US
-from catchment.dialects.dialect import NOBODY, Answer, Arrival, Call, Caller, Dialect, Route
+from catchment.dialects.dialect import NOBODY, Answer, Call, Caller, Dialect, Route
 from catchment.edge.allowance import Allowance
 from catchment.edge.answers import Answers
+from catchment.edge.arrivals import Arrivals, new_id
 from catchment.edge.body import Gone
 from catchment.edge.gate import Busy, Gate
 from catchment.edge.idempotency import KeyedCall, mark_undated
@@ -54,7 +53,6 @@ SHORT_OF_ROOM = {
 }
 BROKE_OFF = "the body broke off, or its chunks are malformed, or it has trailers that no Trailer field announced"
 DISK_FAILING = Answer(503, [*JSON, RETRY_AFTER], b'{"status":"disk_failing"}')
-CREEP = 8  # one part in so many of the true pace
 MINUTE_CLOSES_S, BOOKS_STAY_OPEN_S = 60.0, 2.0
 LIVE_PATH, READY_PATH = "/health/live", "/health/ready"
 _TOLD_CHARS_MAX = 200
@@ -99,16 +97,16 @@ class EdgeApp:
         self._append_bytes_max = settings.log.unsynced_bytes_max
         self._waiting_bytes_max = int(self._append_bytes_max * WAITING_SHARE_MAX)
         self._journal: Journal
+        self._arrivals: Arrivals
         self._watching: asyncio.Task[None]
         self._looking: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
         self._drains = 0
-        self._next_us = 0
-        self._ticks_us = 0
         self._leaving = False
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
-        self._journal = Journal(self._open_log(loop), self._append_bytes_max)
+        log = self._open_log(loop)
+        self._journal, self._arrivals = Journal(log, self._append_bytes_max), Arrivals(log.number)
         self._room.look()
         self._watching = loop.create_task(self._watch.run(self.adopt, self._look))
         self._looking = loop.create_task(self._look_for_room())
@@ -124,7 +122,7 @@ class EdgeApp:
         self._watching.cancel()
         self._looking.cancel()
         self._bookkeeping.cancel()
-        self._close_books(self._arrive().received_us + MINUTE_US)
+        self._close_books(self._arrivals.next().received_us + MINUTE_US)
         self._observer.close()
         loop.run_until_complete(self._journal.close())
         self._answers.close()
@@ -262,7 +260,7 @@ class EdgeApp:
         """The records of the call, durable, and what the dialect answers to them."""
         dialect = request.dialect
         await self._journal.room_for(len(request.body))
-        arrival = self._arrive()
+        arrival = self._arrivals.next()
         if keyed:
             arrival = arrival._replace(new_id=keyed.new_id)
         records, answer = dialect.decode(route.endpoint, request.call, caller, request.body, arrival)
@@ -275,7 +273,7 @@ class EdgeApp:
             mark_undated(records, arrival.received_at)
         if route.open and not self._keyless.take():  # or anybody at all could fill the disk
             raise Refused(dialect.faults.too_many, "too many requests")
-        self._next_us = arrival.received_us + len(records)
+        self._arrivals.taken(arrival, len(records))
         self._lookups.fill(records)
         appended = perf_counter()
         try:
@@ -341,21 +339,14 @@ class EdgeApp:
             raise Refused(dialect.faults.key_reused, "this Idempotency-Key was used for another request before")
         return remembered.answer
 
-    def _arrive(self) -> Arrival:
-        """Arrival numbers are microseconds that never repeat and never go back. While the clock was set back they creep
-        on, until it has caught up: if they stood, those of two processes would be the same (docs/decisions/0007)."""
-        ticks_us = time.monotonic_ns() // 1000
-        crept_us = self._next_us + (ticks_us - self._ticks_us) // CREEP
-        received_us = max(time.time_ns() // 1000, crept_us)
-        self._next_us, self._ticks_us = received_us + 1, ticks_us
-        return Arrival(datetime.fromtimestamp(received_us / 1e6, UTC), received_us, _new_id)
-
     def _keep(self, request: Request, refused: Refused) -> None:
         """Notes the rejection without waiting for it: nothing was promised about it."""
         if self._maintenance.on or self._room.short:
             return  # whoever needs the disk to be left alone gets that
         call = request.call._replace(path=self._router.told(request.call.path))
-        record = self._rejections.record(request.dialect, call, request.caller, refused, request.body, self._arrive())
+        record = self._rejections.record(
+            request.dialect, call, request.caller, refused, request.body, self._arrivals.next()
+        )
         if record is not None:
             self._observer.kept(request.sight, record)
             self._journal.note(record)
@@ -365,21 +356,17 @@ class EdgeApp:
         while True:
             await asyncio.sleep(MINUTE_CLOSES_S - time.time() % MINUTE_CLOSES_S + BOOKS_STAY_OPEN_S)
             try:
-                self._close_books(self._arrive().received_us)
+                self._close_books(self._arrivals.next().received_us)
             except Exception:
                 logger.exception(
                     "edge: defect while closing the books of a minute; the next attempt follows in a minute"
                 )
 
     def _close_books(self, until_us: int) -> None:
-        self._journal.close_minutes(until_us, list(self._rejections.overflow(until_us, _new_id)))
+        self._journal.close_minutes(until_us, list(self._rejections.overflow(until_us, new_id)))
 
 
 def _unavailable(request: Request, reason: str) -> Answer:
     """In the vendor's form; nothing is wrong with the request."""
     request.fields = [*request.fields, RETRY_AFTER]
     return request.dialect.refuse(Refused(request.dialect.faults.unavailable, reason))
-
-
-def _new_id() -> str:
-    return str(uuid7())

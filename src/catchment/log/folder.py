@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 class Folder:
-    """The first folder `edge-N` that no living process holds, until `close`."""
+    """The first folder `edge-N` that no living process holds, until `close`; `number` is N."""
 
     def __init__(self, disk: Disk, root: Path, settings: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._disk = disk
         self._settings = settings
         self._clock = clock
-        self._path, self._lock = _claim(disk, root)
+        self.number, self._path, self._lock = _claim(disk, root)
         self._segment: _Segment | None = None
         try:
             self._next_sequence = _last_sequence(disk, self._path) + 1
@@ -128,14 +128,14 @@ class _NotWritten(OSError):
     """Not all of a group was written, so no reader can have taken it."""
 
 
-def _claim(disk: Disk, root: Path) -> tuple[Path, int]:
+def _claim(disk: Disk, root: Path) -> tuple[int, Path, int]:
     disk.make_folder(root)
     for number in range(WRITERS_MAX):
         folder = root / f"{WRITER_PREFIX}{number}"
         disk.make_folder(folder)
         lock = disk.try_lock(folder / LOCK_NAME)
         if lock is not None:
-            return folder, lock
+            return number, folder, lock
     raise LogUnavailable(f"{root} has {WRITERS_MAX} writers already")
 
 

@@ -14,6 +14,11 @@ class LogWriter(Protocol):
     """Appends from one edge process, on its event loop."""
 
     @property
+    def number(self) -> int:
+        """Which one it is of those that write to the same log at this time, from 0 on."""
+        ...
+
+    @property
     def failing(self) -> bool:
         """Whether the disk did not take the last lines, a moment ago, so that the next ones are likely to fail."""
         ...

@@ -88,6 +88,11 @@ class SegmentWriter:
         return self._folder.name
 
     @property
+    def number(self) -> int:
+        """See `LogWriter`."""
+        return self._folder.number
+
+    @property
     def unsynced_bytes(self) -> int:
         """Bytes that wait for an fsync."""
         return self._unsynced_bytes
