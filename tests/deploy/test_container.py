@@ -133,7 +133,18 @@ def namespace() -> list[str]:
 
 def test_as_the_first_process_it_serves_and_ends_in_order(tmp_path: Path) -> None:
     give_token(tmp_path)
-    serve = [sys.executable, "-m", "catchment", "serve", "--port", "0", "--console-port", "0", "--data-dir", tmp_path]
+    serve = [
+        sys.executable,
+        "-m",
+        "catchment",
+        "serve",
+        "--port",
+        "0",
+        "--console-port",
+        "0",
+        "--data-dir",
+        str(tmp_path),
+    ]
     outer = subprocess.Popen([*namespace(), *serve], stdout=subprocess.DEVNULL)
     try:
         until(lambda: (tmp_path / "run.json").exists() or outer.poll() is not None, within_s=60)

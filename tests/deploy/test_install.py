@@ -65,7 +65,7 @@ def test_what_is_installed_serves_and_describes_itself(program: Path, tmp_path: 
     assert str(program.parents[1]) in where
     version = run(program, "-m", "catchment", "--version", cwd=tmp_path).strip()
     assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text()
-    serve = [program, "-m", "catchment", "serve", "--port", "0", "--console-port", "0", "--data-dir", tmp_path / "data"]
+    serve = [str(program), "-m", "catchment", "serve", "--port", "0", "--console-port", "0", "--data-dir", "data"]
     process = subprocess.Popen(serve, cwd=tmp_path, env=alone(), stdout=subprocess.DEVNULL)
     try:
         file = tmp_path / "data" / "run.json"

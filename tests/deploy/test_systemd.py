@@ -124,7 +124,14 @@ def test_systemd_finds_no_fault_with_the_units(analysed: list[Path]) -> None:
 
 def test_systemd_calls_their_exposure_ok(analysed: list[Path]) -> None:
     for unit in analysed[:2]:
-        command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", "--no-pager", unit]
+        command = [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            f"--threshold={EXPOSURE_MAX}",
+            "--no-pager",
+            str(unit),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if "exposure level" not in done.stdout:
             pytest.skip(f"systemd-analyze cannot be used here: {done.stderr.strip()[-300:]}")
