@@ -162,7 +162,7 @@ class TestRefusals:
             " store.close()"
         )
         subprocess.run([sys.executable, "-c", later, str(tmp_path / "store")], check=True)
-        said = catchment("serve", "--port", "0", "--console-port", "0", data_dir=tmp_path, code=1)
+        said = catchment("serve", "--port", "0", "--console-port", "0", data_dir=tmp_path, code=78)
         assert "was made by another version of Catchment (9999_later.sql); use that version, or start with" in said
         assert "Traceback" not in said
 
