@@ -292,8 +292,8 @@ def test_the_python_client_of_the_readme_sends_its_event(shop: AppOf) -> None:
     [text] = [block.text for block in blocks(ROOT / "README.md") if block.info == "python"]
     done = subprocess.run([sys.executable, "-c", filled_in(text, shop)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    query = "SELECT user_id FROM events WHERE app = {app:String} AND name = 'GET /items/42'"
-    assert shop.server.rows_when(1, query, app=shop.name) == [{"user_id": "12345"}]
+    query = "SELECT user_id, late FROM events WHERE app = {app:String} AND name = 'GET /items/42'"
+    assert shop.server.rows_when(1, query, app=shop.name) == [{"user_id": "12345", "late": False}]
 
 
 # What docs/log.md says of crashes and no other test shows

@@ -162,7 +162,7 @@ class TestRefusals:
             " store.close()"
         )
         subprocess.run([sys.executable, "-c", later, str(tmp_path / "store")], check=True)
-        said = catchment("serve", "--port", "0", "--console-port", "0", data_dir=tmp_path, code=1)
+        said = catchment("serve", "--port", "0", "--console-port", "0", data_dir=tmp_path, code=78)
         assert (
             "was written by another Catchment (another build of 0.1.0; it has 9999_later.sql). This is 0.1.0," in said
         )

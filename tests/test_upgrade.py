@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from catchment import config
+from catchment.errors import CannotEver
 from catchment.log.disk import LocalDisk
 from catchment.log.reader import LaterFormat, SegmentReader
 from catchment.log.segment import group, header, scan, version_of
@@ -138,12 +139,12 @@ def test_a_backup_of_this_version_is_restored_by_one_with_one_migration_more(rel
 def test_data_of_a_later_version_is_refused_with_what_to_do_and_kept(released: Path, tmp_path: Path) -> None:
     data_dir = released / "data"
     later_version(tmp_path, "sql", "SELECT 1", "--data-dir", str(data_dir))
-    for arguments in (
-        ("serve", "--port", "0", "--console-port", "0"),
-        ("sql", "SELECT 1"),
-        ("backup", str(tmp_path / "backup")),
+    for arguments, code in (
+        (("serve", "--port", "0", "--console-port", "0"), CannotEver.exit_code),
+        (("sql", "SELECT 1"), 1),
+        (("backup", str(tmp_path / "backup")), 1),
     ):
-        told = catchment(*arguments, data_dir=data_dir, code=1)
+        told = catchment(*arguments, data_dir=data_dir, code=code)
         assert "was written by another Catchment (9.9.9; it has 9999_later.sql). This is 0.1.0, which reads" in told
         assert "install 9.9.9 or a later one, or start with another --data-dir" in told
         assert "Traceback" not in told

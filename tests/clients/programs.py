@@ -1,4 +1,5 @@
-"""The programs that vendors' clients run in: found on this machine, or got where that can be done.
+"""The programs that vendors' clients run in, and those that stand before a server: found on this machine, or got where
+that can be done.
 
 Debian's packages are installed by root only, and Node's modules are those of `node/package-lock.json`. Where something
 cannot be had its tests are skipped, and the reason says why. With `CATCHMENT_TEST_ALL` set that is a failure instead.
@@ -56,6 +57,16 @@ def chromium() -> str:
         if found := shutil.which(name):
             return found
     return _from_debian("chromium", "chromium")
+
+
+def nginx() -> str:
+    """nginx's path."""
+    return shutil.which("nginx") or _from_debian("nginx", "nginx-light")
+
+
+def caddy() -> str:
+    """Caddy's path."""
+    return shutil.which("caddy") or _from_debian("caddy", "caddy")
 
 
 def question_about(example: str) -> str:
