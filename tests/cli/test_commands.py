@@ -189,8 +189,8 @@ class TestConfigCheck:
         assert sound == f"{configured / 'catchment.toml'} is sound: default, shop"
         assert re.fullmatch(r"(The edge process|Each of the \d+ edge processes) takes at most [0-9.]+ [MG]B\.", edge)
         assert re.fullmatch(
-            r"The engine in the core takes at most [0-9.]+ [MGT]B on this machine, nine tenths of its memory; of that, each of 4"
-            r" queries at a time at most 2\.1 GB \(sql\.memory_bytes_max\)\.",
+            r"The engine in the core takes at most [0-9.]+ [MGT]B on this machine, nine tenths of its memory;"
+            r" of that, each of 4 queries at a time at most 2\.1 GB \(sql\.memory_bytes_max\)\.",
             core,
         )
 

@@ -130,9 +130,10 @@ def print_bounds(settings: Settings, edge_bytes: int, core_bytes: int) -> None:
     workers, sql = settings.ingest.workers, settings.sql
     one = "The edge process takes" if workers == 1 else f"Each of the {workers} edge processes takes"
     console.print(f"{one} at most {size_text(edge_bytes)}.")
+    core, query = size_text(core_bytes), size_text(sql.memory_bytes_max)
     console.print(
-        f"The engine in the core takes at most {size_text(core_bytes)} on this machine, nine tenths of its memory; of that, each of"
-        f" {sql.queries_max} queries at a time at most {size_text(sql.memory_bytes_max)} (sql.memory_bytes_max)."
+        f"The engine in the core takes at most {core} on this machine, nine tenths of its memory; of that, each of"
+        f" {sql.queries_max} queries at a time at most {query} (sql.memory_bytes_max)."
     )
 
 
