@@ -167,7 +167,7 @@ def test_without_room_on_the_disk_nothing_is_given_to_the_engine(
     engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catchment.store.room.ROOM_BYTES_MIN", 1 << 60)
-    with pytest.raises(StoreError, match=r"B left, and it needs 33\.6 MB") as full:
+    with pytest.raises(StoreError, match="B left, and it needs") as full:
         engine.insert(lines(event("no room")))
     assert full.value.passing
     assert engine.migrate() == [], "what is there already needs no room"
