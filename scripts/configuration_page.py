@@ -86,7 +86,7 @@ UNITS = {
     "requests": "requests",
     "per_second": "a second",
     "workers": "processes",
-    "connections": "requests",
+    "connections": "connections",
     "per_minute": "a minute",
 }
 SIZES = {2**30: "GiB", 2**20: "MiB", 2**10: "KiB"}
@@ -289,7 +289,8 @@ def shown(value: Any, unit: str) -> str:
         for size, name in SIZES.items():
             if value % size == 0:
                 return f"{value // size} {name}"
-    return f"{value:,}".replace(",", " ") if value >= 10_000 and unit else f"{value:g}"
+    spaced = value >= 10_000 if unit else value >= 100_000  # and so no port
+    return f"{value:,}".replace(",", " ") if spaced else f"{value:g}"
 
 
 def variable_of(table: str, name: str, field: FieldInfo) -> str:

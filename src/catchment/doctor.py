@@ -22,7 +22,8 @@ Ask = Callable[[str, Mapping[str, Any]], Rows]
 
 
 class Check(NamedTuple):
-    """`rule` is where it is written: a section of `contracts/`, or a page here. `advice` says what to change."""
+    """`rule` is where it is written: the vendor's own documentation and the place in it, or a page
+    here. `advice` says what to change."""
 
     code: str
     severity: Severity
@@ -43,56 +44,56 @@ CHECKS: tuple[Check, ...] = (
         "placeholder_id",
         "error",
         "an id is a placeholder",
-        "contracts/batch.md 2.1, moloco.md 2.1",
+        "Batch SDK, blocked user ids; Moloco MCM documentation, User Event API, `user_id`",
         "leave the id out where it is not known: one such value makes one user, or one event, of many",
     ),
     Check(
         "time_in_seconds",
         "error",
         "a time is before 2000",
-        "contracts/moesif.md 2.8, moloco.md 2.1",
+        "Moesif API reference, `request.time`; Moloco MCM documentation, User Event API, `timestamp`",
         "send milliseconds since 1970, not seconds",
     ),
     Check(
         "time_ahead",
         "warning",
         "a time was still to come when it arrived",
-        "contracts/batch.md 2.3, moloco.md 2.1",
+        "Batch documentation, Trigger Events API, `time`; Moloco MCM documentation, User Event API, `timestamp`",
         "set the sender's clock, and send UTC; the vendors refuse such events",
     ),
     Check(
         "outside_window",
         "warning",
         "a time is older than the vendor takes",
-        "contracts/batch.md 2.3, moesif.md 2.8",
+        "Batch documentation, Trigger Events API, `time`; Moesif API reference, age of events",
         "send sooner, or leave the time out: the vendor refuses such events, and here they are flagged `late`",
     ),
     Check(
         "clock_ahead",
         "warning",
         "a sender's clock is ahead",
-        "contracts/batch.md 2.3",
+        "Batch documentation, Trigger Events API, `time`",
         "synchronise the clock of the sender in the example",
     ),
     Check(
         "clock_behind",
         "warning",
         "a sender's clock is behind, or a queue holds events back",
-        "contracts/batch.md 2.3",
+        "Batch documentation, Trigger Events API, `time`",
         "synchronise the clock of the sender in the example, or flush its queue sooner",
     ),
     Check(
         "no_transaction_id",
         "warning",
         "events have no transaction_id",
-        "contracts/moesif.md 6.11",
+        "Moesif API reference, `transaction_id`",
         "send a UUID as `transaction_id`; without it, a call that is sent again counts twice",
     ),
     Check(
         "no_id",
         "warning",
         "events have no id",
-        "contracts/moloco.md 2.1",
+        "Moloco MCM documentation, User Event API, `id`",
         "send a unique `id`; without it, a call that is sent again counts twice",
     ),
     Check(
@@ -134,56 +135,56 @@ CHECKS: tuple[Check, ...] = (
         "batch_name_long",
         "warning",
         "a Batch event name has more than 30 characters after `ue.`",
-        "contracts/batch.md 2.2",
+        "Batch SDK documentation, custom events",
         "shorten it; it passes by `limits.batch_event_name_chars_max` only",
     ),
     Check(
         "batch_user_id_long",
         "warning",
         "a Batch custom user id has more than 1024 characters",
-        "contracts/batch.md 2.1",
+        "Batch SDK documentation, custom user id",
         "shorten it; it passes by `limits.batch_user_id_chars_max` only",
     ),
     Check(
         "moloco_id_long",
         "warning",
         "a Moloco id has more than 128 characters",
-        "contracts/moloco.md 2.1, 2.2",
+        "Moloco MCM documentation, User Event API, ids and `device`",
         "shorten or hash it; it passes by `limits.moloco_id_chars_max` only",
     ),
     Check(
         "moloco_page_id_long",
         "info",
         "a Moloco page id has more than 128 characters",
-        "contracts/moloco.md 2.1",
+        "Moloco MCM documentation, data specification",
         "name the page by a short id; the data specification says 128",
     ),
     Check(
         "purchase_without_revenue",
         "warning",
         "a PURCHASE has no revenue",
-        "contracts/moloco.md 2.1",
+        "Moloco MCM documentation, User Event API, `revenue`",
         "send `revenue`, the sum of price times quantity",
     ),
     Check(
         "purchase_without_price",
         "warning",
         "an item of a PURCHASE has no price or no quantity",
-        "contracts/moloco.md 2.5",
+        "Moloco MCM documentation, User Event API, `items`",
         "send `price` and `quantity` with each item, or revenue by item cannot be told",
     ),
     Check(
         "truncated",
         "warning",
         "an API call was too large, and its bodies were cut",
-        "contracts/moesif.md 2.9",
+        "Moesif API reference, size of an event",
         "capture less of the bodies, or mask large members in the client",
     ),
     Check(
         "uri_without_host",
         "warning",
         "an API call has no full URI",
-        "contracts/moesif.md 2.2",
+        "Moesif API reference, `request.uri`",
         "send scheme and host with `request.uri`",
     ),
     Check(

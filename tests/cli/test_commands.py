@@ -185,9 +185,27 @@ class TestKeys:
 class TestConfigCheck:
     def test_a_sound_file_is_said_to_be_sound(self, configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["config", "check", "--data-dir", str(configured)]) == 0
-        sound, memory = capsys.readouterr().out.splitlines()
+        sound, edge, core = capsys.readouterr().out.splitlines()
         assert sound == f"{configured / 'catchment.toml'} is sound: default, shop"
-        assert re.fullmatch(r"Each of \d+ edge processes takes at most \d+ MB\.", memory)
+        assert re.fullmatch(r"(The edge process|Each of the \d+ edge processes) takes at most [0-9.]+ [MG]B\.", edge)
+        assert re.fullmatch(
+            r"The engine in the core takes at most [0-9.]+ [MGT]B on this machine, nine tenths of its memory;"
+            r" of that, each of 4 queries at a time at most 2\.1 GB \(sql\.memory_bytes_max\)\.",
+            core,
+        )
+
+    @pytest.mark.parametrize(("workers", "words"), [("1", "The edge process "), ("3", "Each of the 3 edge processes ")])
+    def test_one_process_is_told_as_one(
+        self,
+        configured: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        workers: str,
+        words: str,
+    ) -> None:
+        monkeypatch.setenv("CATCHMENT_INGEST__WORKERS", workers)
+        assert run(["config", "check", "--data-dir", str(configured)]) == 0
+        assert capsys.readouterr().out.splitlines()[1].startswith(words)
 
     def test_mistakes_go_to_standard_error_with_exit_code_2(self, configured: Path) -> None:
         environment = {"CATCHMENT_INGEST__PORT": "x", "CATCHMENT_SQL__ROWS_MAX": "0"}

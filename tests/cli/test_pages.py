@@ -1,4 +1,5 @@
-"""docs/refused.md and docs/doctor.md say what is so: their commands are run, and their tables are compared."""
+"""docs/refused.md and docs/doctor.md say what is so: their commands are run, and their tables are compared. And what
+pages and messages must not make a stranger read."""
 
 import os
 import re
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from catchment.cli import torture
 from catchment.doctor import CHECKS, SAMPLED_EVENTS_MAX
+from catchment.torture.run import Plan, Progress
 from tests.conftest import AppOf, until
 from tests.test_docs import DOCS, blocks, send
 
@@ -80,3 +83,27 @@ def test_the_doctor_page_has_every_check() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| (.+?) \| (.+) \|$", section, re.MULTILINE)
     assert f"{SAMPLED_EVENTS_MAX:,}".replace(",", " ") in DOCTOR.read_text("utf-8")
     assert rows == [(check.code, check.severity, check.title, check.rule, check.advice) for check in CHECKS]
+
+
+def test_each_rule_of_the_doctor_is_where_everybody_can_read_it() -> None:
+    for check in CHECKS:
+        page, _, _ = check.rule.partition(", ")
+        if page.startswith("docs/"):
+            assert (DOCS.parent / page).is_file()
+        else:
+            assert page.startswith(("Batch ", "Moesif ", "Moloco "))
+            assert ".md" not in check.rule
+
+
+def test_no_figure_of_the_configuration_page_has_an_exponent_or_the_unit_of_something_else() -> None:
+    page = (DOCS / "configuration.md").read_text("utf-8")
+    assert not re.search(r"\de\+\d", page)
+    [row] = [line for line in page.splitlines() if line.startswith("| `connections_max` |")]
+    assert row.split(" | ")[4] == "connections"
+
+
+def test_the_words_of_a_torture_say_what_is_counted() -> None:
+    progress = Progress(Plan(60.0, 1), phase="fire", acknowledged=1234, retries=5, starts=2)
+    told = torture._line(progress).plain
+    assert "1,234 events answered with success, repeats too  5 failed tries  2 starts" in told
+    assert "acknowledged" not in told  # that is each event once, and a row of the table

@@ -108,7 +108,7 @@ class TestShortage:
         first, second = (record.getMessage() for record in caplog.records)
         assert (
             first
-            == "log: 500 bytes are free, less than log.free_bytes_min, 1000: nothing is accepted until there is more"
+            == "log: 500 B are free, less than log.free_bytes_min, 1.0 kB: nothing is accepted until there is more"
         )
         assert second == "log: there is room again: everything is accepted as before"
 

@@ -129,6 +129,8 @@ class TestAnotherToken:
 
         until(lambda: asked(fresh) == 200, within_s=WITHIN_S)
         assert asked(TOKEN) == 401
+        wrong = running.http.get(running.console + "/api/status", headers={"authorization": f"Bearer {TOKEN}"})
+        assert "the one that `catchment token` printed last" in wrong.json()["error"]
         assert "a" in catchment("sql", "SELECT 1 AS a", data_dir=tmp_path)
         assert running.stop(check_books=False) == 0
 

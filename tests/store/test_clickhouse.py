@@ -167,7 +167,7 @@ def test_without_room_on_the_disk_nothing_is_given_to_the_engine(
     engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catchment.store.room.ROOM_BYTES_MIN", 1 << 60)
-    with pytest.raises(StoreError, match="bytes left") as full:
+    with pytest.raises(StoreError, match="B left, and it needs") as full:
         engine.insert(lines(event("no room")))
     assert full.value.passing
     assert engine.migrate() == [], "what is there already needs no room"
@@ -218,7 +218,7 @@ def test_every_table_syncs_its_merges_and_keeps_what_they_replaced_for_a_while(e
 
 def test_a_store_of_another_version_is_refused_with_what_to_do(engine: ClickHouseStore) -> None:
     engine._command("INSERT INTO catchment.migrations VALUES ('9999_later.sql', 'x', now64(3))")
-    with pytest.raises(StoreError, match=r"made by another version of Catchment \(9999_later.sql\); .*--data-dir"):
+    with pytest.raises(StoreError, match=r"\(another build of .*; it has 9999_later.sql\)\. .*--data-dir"):
         engine.migrate()
     change = "ALTER TABLE catchment.migrations {} SETTINGS mutations_sync = 1"
     engine._command(change.format("DELETE WHERE name = '9999_later.sql'"))

@@ -49,10 +49,10 @@ def test_a_removal_without_room_on_the_disk_writes_nothing(
     store.insert(days())
     was = written(store)
     monkeypatch.setattr(room, "ROOM_BYTES_MIN", 1 << 60)
-    with pytest.raises(StoreError, match=rf"the disk of {store._path} has .* bytes left") as full:
+    with pytest.raises(StoreError, match=rf"the disk of {store._path} has .*B left") as full:
         remove(store, *ALL)
     assert full.value.passing
-    with pytest.raises(StoreError, match="bytes left"):
+    with pytest.raises(StoreError, match="B left, and it needs"):
         remove(store)  # nothing to remove, but its end would be noted
     assert written(store) == was
     assert differences(store) == []
@@ -78,7 +78,7 @@ def test_a_removal_that_loses_its_room_ends_there_and_is_finished_by_the_next(
     if not commands:
         monkeypatch.setattr(room, "ROOM_BYTES_MIN", 1 << 60)
     filling = Expiry(lambda: Filling(store.open_handle(), commands), nullcontext)  # type: ignore[arg-type,return-value]
-    with pytest.raises(StoreError, match="bytes left"):
+    with pytest.raises(StoreError, match="B left, and it needs"):
         filling.remove(ALL, threading.Event(), at=NOW)
     assert differences(store) == []
     monkeypatch.undo()
@@ -95,7 +95,7 @@ def test_what_an_earlier_removal_began_is_given_up_where_there_is_no_room(
     try:
         store._command("ALTER TABLE catchment.event_rows DELETE WHERE 1 SETTINGS mutations_sync = 0")
         monkeypatch.setattr(room, "ROOM_BYTES_MIN", 1 << 60)
-        with pytest.raises(StoreError, match="bytes left"):
+        with pytest.raises(StoreError, match="B left, and it needs"):
             remove(store, *ALL)
         assert not store.changes().under_way
     finally:

@@ -266,7 +266,10 @@ def _not_allowed(refused: NotAllowed) -> Response:
     if refused.wait_s:
         reason = f"too many wrong tokens from this address; try again in {refused.wait_s} s"
         return _json({"error": reason}, 429, {"retry-after": str(refused.wait_s)})
-    hint = "send `Authorization: Bearer TOKEN`, as the first start printed it; `catchment token` makes another"
+    hint = (
+        "send `Authorization: Bearer TOKEN` with the console's token: the one that `catchment token` printed last, or"
+        " where it was never used, the first start; it is kept nowhere, and `catchment token` makes another"
+    )
     return _json({"error": hint}, 401, {"www-authenticate": "Bearer"})
 
 

@@ -30,6 +30,7 @@ from catchment.backup.snapshot import Snapshot
 from catchment.holding import hold, holder
 from catchment.log.disk import LocalDisk
 from catchment.log.segment import scan
+from catchment.sizes import size_text
 
 PARTIAL_ENDING = ".partial"
 SLACK_BYTES = 8 * 1024 * 1024  # for folders, the lists, and what the file system keeps to itself
@@ -165,8 +166,8 @@ def _require_room(partial: Path, sources: list[_Source]) -> None:
     free = shutil.disk_usage(partial).free
     if needed > free:
         raise BackupError(
-            f"there is too little room in {partial.parent}: the backup needs {needed:,} bytes, and {free:,} are free;"
-            " make room, or choose a folder on another disk"
+            f"there is too little room in {partial.parent}: the backup needs {size_text(needed)}, and"
+            f" {size_text(free)} are free; make room, or choose a folder on another disk"
         )
 
 

@@ -21,10 +21,12 @@ from catchment.backup.manifest import Advance, BackupError, Counts, Manifest
 from catchment.loader import Loader
 from catchment.log.disk import LocalDisk
 from catchment.log.log import LogReader
+from catchment.sizes import size_text
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.schema import known_schema
 
 DIFFERENCE = "difference"
+LEDGER = "ledger: "
 _PART = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
 # Opens, in a folder with settings, the store as it is there, the log, and what loads; nothing is migrated or loaded.
@@ -33,12 +35,15 @@ Begin = Callable[[str, int], Advance]  # a step, and its size in bytes
 
 
 class Compared(NamedTuple):
-    """One figure: of the backup, and of what was restored. `backup` is None where it was not counted then."""
+    """One figure: of the backup, and of what was restored. `backup` is None where it was not counted then. `with_log`
+    is the figure once all was loaded that the backup's log held beyond its tables. The books are looked at only then,
+    so theirs are the same two."""
 
     what: str
     backup: int | None
     restored: int
     same: bool
+    with_log: int
 
 
 def refuse_backup(backup: Path, found: Manifest) -> None:
@@ -104,7 +109,8 @@ def _require_room(data_dir: Path, found: Manifest) -> None:
     free = shutil.disk_usage(there).free
     if found.bytes > free:
         raise BackupError(
-            f"there is too little room in {there}: the backup holds {found.bytes:,} bytes, and {free:,} are free"
+            f"there is too little room in {there}: the backup holds {size_text(found.bytes)}, and"
+            f" {size_text(free)} are free"
         )
 
 
@@ -177,7 +183,7 @@ def _build(
         store.stop_merges()
         _attach(backup, store, found, advance)
         compared = [
-            _compared(f"rows of {table}", found.tables[table].rows, rows)
+            _compared(_table(table), found.tables[table].rows, rows)
             for table, rows in sorted(store.rows().items())
             if table in found.tables
         ]
@@ -185,7 +191,11 @@ def _build(
         if found.counts and found.version == __version__:  # another version's views may show something else
             compared += _compare_views(found.counts, counting.count(store))
         _load(log, loader, begin)
-        return compared + _compare_books(found.counts, counting.count(store))
+        after = counting.count(store)
+        now = {_table(table): rows for table, rows in store.rows().items()}
+        now |= {_view(view): rows for view, rows in after.views.items()}
+        compared = [one._replace(with_log=now.get(one.what, one.restored)) for one in compared]
+        return compared + _compare_books(found.counts, after)
     finally:
         store.close()
 
@@ -223,12 +233,20 @@ def _load(log: LogReader, loader: Loader, begin: Begin) -> None:
 
 
 def _compared(what: str, then: int | None, now: int) -> Compared:
-    return Compared(what, then, now, then is None or then == now)
+    return Compared(what, then, now, then is None or then == now, now)
+
+
+def _table(name: str) -> str:
+    return f"rows of {name}"
+
+
+def _view(name: str) -> str:
+    return f"rows of the view {name}"
 
 
 def _compare_views(then: Counts, now: Counts) -> list[Compared]:
     """What the store showed then and shows now, before anything else is loaded."""
-    return [_compared(f"rows of the view {view}", then.views.get(view), rows) for view, rows in now.views.items()]
+    return [_compared(_view(view), then.views.get(view), rows) for view, rows in now.views.items()]
 
 
 def _compare_books(then: Counts | None, now: Counts) -> list[Compared]:
@@ -238,10 +256,10 @@ def _compare_books(then: Counts | None, now: Counts) -> list[Compared]:
     if off is None:
         raise BackupError("the ledger could not be added up within the bounds of a query; raise sql.seconds_max")
     # What the log held was not in the books yet, so only the difference is bound to be the same.
-    figures = [Compared(f"ledger: {name}", before.get(name), n, same=True) for name, n in now.books.items()]
+    figures = [Compared(f"{LEDGER}{name}", before.get(name), n, same=True, with_log=n) for name, n in now.books.items()]
     return [
         *figures[:-1],
-        Compared("ledger: difference", before.get(DIFFERENCE), off, off in (0, before.get(DIFFERENCE))),
+        Compared(f"{LEDGER}{DIFFERENCE}", before.get(DIFFERENCE), off, off in (0, before.get(DIFFERENCE)), off),
     ]
 
 

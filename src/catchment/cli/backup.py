@@ -20,6 +20,7 @@ from catchment.backup import making, manifest, restoring
 from catchment.backup.manifest import Advance, BackupError, Manifest
 from catchment.cli import asking, report
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir
+from catchment.sizes import size_text
 
 Told = Literal["table", "json"]
 NewDataDir = Annotated[Path, Parameter(env_var="CATCHMENT_DATA_DIR", help="The folder to make; absent or empty.")]
@@ -87,11 +88,16 @@ def restore(directory: Path, /, *, data_dir: NewDataDir, format: Told = "table")
         report.print_json([one._asdict() for one in compared])
         return 0
     table = Table("what", header_style="bold")
-    for name in ("in the backup", "restored"):
+    for name in ("in the backup", "restored", "with its log"):
         table.add_column(name, justify="right")
     for one in compared:
-        table.add_row(one.what, "" if one.backup is None else f"{one.backup:,}", f"{one.restored:,}")
+        restored = "" if one.what.startswith(restoring.LEDGER) else f"{one.restored:,}"  # counted with the log only
+        table.add_row(one.what, "" if one.backup is None else f"{one.backup:,}", restored, f"{one.with_log:,}")
     report.console.print(table, soft_wrap=False)
+    report.console.print(
+        "What the tables of the backup held is compared first. Then what its log held beyond them was loaded, which is"
+        " in the last column: nothing is left to be loaded."
+    )
     off = compared[-1].restored
     if off:
         report.console.print(f"The books were off by {off:,} when this was backed up, and still are.", style="yellow")
@@ -113,8 +119,8 @@ def _print(found: Manifest, directory: Path, state: str, told: Told) -> None:
     if books:
         sums = " + ".join(f"{books[name]:,} {name}" for name in ("stored", "duplicate", "rejected"))
         report.console.print(f"books   {books['received']:,} received = {sums}, off by {books['difference']:,}")
-    report.console.print(f"log     {found.log_bytes:,} bytes, from what was loaded last")
-    report.console.print(f"{directory} is {state}: {found.files:,} files, {found.bytes:,} bytes, of {found.made_at}")
+    report.console.print(f"log     {size_text(found.log_bytes)}, from what was loaded last")
+    report.console.print(f"{directory} is {state}: {found.files:,} files, {size_text(found.bytes)}, of {found.made_at}")
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from catchment.cli.doctor import doctor
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
 from catchment.cli.token import token
 from catchment.cli.torture import torture
-from catchment.edge import memory
+from catchment.edge import memory as edge_memory
+from catchment.store import memory as store_memory
 from catchment.store import queries
 
 # A query may begin with a comment: `-- like this`.
@@ -67,7 +68,7 @@ def config_check(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
     """Read the configuration and name every mistake at once."""
     settings = config.load(data_dir, with_files=True)
     print(f"{data_dir / config.FILE_NAME} is sound: {', '.join(settings.apps)}")
-    print(f"Each of {settings.ingest.workers} edge processes takes at most {memory.bytes_max(settings) // 10**6} MB.")
+    report.print_bounds(settings, edge_memory.bytes_max(settings), store_memory.engine_bytes_max())
     return 0
 
 

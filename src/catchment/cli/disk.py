@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from catchment.sizes import size_text
+
 _INDENT = 9  # below the words of the other lines
 
 
@@ -45,13 +47,3 @@ def _parts(disk: dict[str, Any]) -> list[tuple[str, int, int]]:
         ("answers to Idempotency-Keys", disk["answers_bytes"], 0),
         ("everything else", disk["other_bytes"], 0),
     ]
-
-
-def size_text(size: int) -> str:
-    """`64.0 MB`."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from catchment.cli import report
-from catchment.cli.disk import size_text
 from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, WrongArguments
 from catchment.log.consequence import Consequence, consequences
 from catchment.log.disk import LocalDisk
 from catchment.log.verify import Finding, segments, verify
+from catchment.sizes import size_text
 from catchment.wiring import LOG_FOLDER
 
 _TOLD: dict[Consequence, str] = {

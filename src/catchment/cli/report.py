@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from catchment.cli import attention, keys
-from catchment.cli.disk import print_disk, size_text
+from catchment.cli.disk import print_disk
 from catchment.maintenance import Maintenance
 from catchment.settings import Settings
+from catchment.sizes import size_text
 from catchment.store.store import Rows
 
 TABLE_CHARS_MIN = 11  # of a column with its borders; in a terminal too narrow for that, rows become lists
@@ -123,6 +124,18 @@ def print_token_hint() -> None:
     console.print(Text("  console", "bold"))
     console.print("    only the hash of its token is kept; `catchment token` makes another one")
     console.print()
+
+
+def print_bounds(settings: Settings, edge_bytes: int, core_bytes: int) -> None:
+    """How much memory each process may take, for whoever gives it a machine."""
+    workers, sql = settings.ingest.workers, settings.sql
+    one = "The edge process takes" if workers == 1 else f"Each of the {workers} edge processes takes"
+    console.print(f"{one} at most {size_text(edge_bytes)}.")
+    core, query = size_text(core_bytes), size_text(sql.memory_bytes_max)
+    console.print(
+        f"The engine in the core takes at most {core} on this machine, nine tenths of its memory; of that, each of"
+        f" {sql.queries_max} queries at a time at most {query} (sql.memory_bytes_max)."
+    )
 
 
 def print_rows(answer: Rows, style: str) -> None:

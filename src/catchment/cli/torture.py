@@ -119,7 +119,8 @@ def _run_shown(plan: Plan) -> Outcome:
 def _line(progress: Progress) -> Text:
     elapsed, planned = int(progress.seconds), int(progress.plan.seconds)
     head = f"{progress.phase}  {elapsed // 60}:{elapsed % 60:02} of {planned // 60}:{planned % 60:02}"
-    figures = f"{progress.acknowledged:,} acknowledged  {progress.retries:,} retries  {progress.starts:,} starts"
+    figures = f"{progress.acknowledged:,} events answered with success, repeats too  {progress.retries:,} failed tries"
+    figures += f"  {progress.starts:,} starts"
     return Text.assemble((head, "bold"), f"  {figures}  ", (", ".join(progress.running), "yellow"))
 
 
@@ -127,7 +128,7 @@ def _print(plan: Plan, outcome: Outcome) -> None:
     show, verdict = report.console.print, outcome.verdict
     minutes, seconds = divmod(round(outcome.seconds), _MINUTE_S)
     show(
-        f"{minutes} min {seconds} s with seed {plan.seed}: {plan.clients} clients, {outcome.retries:,} retries,"
+        f"{minutes} min {seconds} s with seed {plan.seed}: {plan.clients} clients, {outcome.retries:,} failed tries,"
         f" {outcome.starts:,} starts of the server; the disk was full by {outcome.disk}"
     )
     show(_faults(outcome), soft_wrap=False)

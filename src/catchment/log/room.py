@@ -19,6 +19,7 @@ from catchment.log.log import Backlog
 from catchment.log.position import START, DamagedPositions, Position, load_positions
 from catchment.log.segment import WRITER_PREFIX, sequence_of
 from catchment.settings import Log
+from catchment.sizes import size_text
 
 LOG_FULL, DISK_FULL = "log_full", "disk_nearly_full"
 RESUME_BYTES_SHARE = 0.9  # of the log's bound
@@ -108,11 +109,11 @@ class RoomWatch:
         if not self.short:
             logger.warning("log: there is room again: everything is accepted as before")
         elif self.short == DISK_FULL:
-            what = "log: %d bytes are free, less than log.free_bytes_min, %d: nothing is accepted until there is more"
-            logger.error(what, room.free_bytes, self._settings.free_bytes_min)
+            what = "log: %s are free, less than log.free_bytes_min, %s: nothing is accepted until there is more"
+            logger.error(what, size_text(room.free_bytes), size_text(self._settings.free_bytes_min))
         else:
-            what = "log: %d bytes wait to be loaded, and log.bytes_max is %d: nothing is accepted until some are"
-            logger.error(what, room.unread_bytes, self._settings.bytes_max)
+            what = "log: %s wait to be loaded, and log.bytes_max is %s: nothing is accepted until some are"
+            logger.error(what, size_text(room.unread_bytes), size_text(self._settings.bytes_max))
 
 
 class Growth:

@@ -23,6 +23,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment import __version__
 from catchment.settings import Sql
+from catchment.sizes import size_text
 from catchment.store import queries, room, schema
 from catchment.store.failures import is_for_want_of_memory, is_passing, message_of
 from catchment.store.guard import DATABASE, checked
@@ -247,7 +248,8 @@ class ClickHouseStore:
         bound = query.parameters or None
         answer = reader.raw_query(query.text, parameters=bound, fmt="JSON", use_database=False)
         if len(answer) > self._sql.answer_bytes_max:
-            most = f"the answer has {len(answer):,} bytes as JSON, and may have {self._sql.answer_bytes_max:,}"
+            has, may_have = size_text(len(answer)), size_text(self._sql.answer_bytes_max)
+            most = f"the answer has {has} as JSON, and may have {may_have}"
             raise QueryError(f"{most} (sql.answer_bytes_max); ask for fewer rows or columns, or for sums of them")
         try:
             decoded = msgspec.json.decode(answer, type=Answer)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catchment.settings import MIB
+from catchment.sizes import size_text
 from catchment.store.store import StoreError
 
 ROOM_BYTES_MIN = 32 * MIB
@@ -40,7 +41,8 @@ def require(folder: Path) -> None:
     """Raises `StoreError` where the disk has not the room that the engine needs in order not to harm itself."""
     free = shutil.disk_usage(folder).free
     if free < ROOM_BYTES_MIN:
-        raise StoreError(f"the disk of {folder} has {free:,} bytes left, and it needs {ROOM_BYTES_MIN:,}", passing=True)
+        left, needed = size_text(free), size_text(ROOM_BYTES_MIN)
+        raise StoreError(f"the disk of {folder} has {left} left, and it needs {needed}", passing=True)
 
 
 def remove_torn_views(store: Path, views: Sequence[str]) -> None:

@@ -54,7 +54,8 @@ class Plan(NamedTuple):
 
 @dataclass
 class Progress:
-    """What can be told while it runs."""
+    """What can be told while it runs: `acknowledged` counts events as often as they were, so those of calls that were
+    sent again count again; `retries` counts tries that got no answer, or a 5xx."""
 
     plan: Plan
     phase: str = "starting"
