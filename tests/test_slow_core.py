@@ -6,6 +6,9 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +103,25 @@ def test_a_core_whose_port_another_program_has_says_that_waiting_is_no_use(tmp_p
         told = catchment("core", data_dir=tmp_path, code=CannotEver.exit_code, environment=environment)
     assert told == (f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --console-port\n")
     assert CannotEver.exit_code in EXIT_FOR_GOOD
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no file that takes nothing")
+def test_what_cannot_be_printed_is_told_once_and_holds_nothing_up(tmp_path: Path) -> None:
+    write_apps(tmp_path, ["default"])
+    command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(tmp_path), "--port", "0"]
+    with (tmp_path / "errors").open("wb") as errors, Path("/dev/full").open("wb") as full:
+        server = subprocess.Popen([*command, "--console-port", "0"], stdout=full, stderr=errors)
+    try:
+        until(lambda: "could not be printed" in (tmp_path / "errors").read_text(), within_s=WITHIN_S)
+        written = (tmp_path / "run.json").stat()
+        time.sleep(2.0)
+        assert (tmp_path / "run.json").stat().st_ino == written.st_ino
+        told = (tmp_path / "errors").read_text()
+        assert told.count("could not be printed") == 1
+        assert "cannot be written" not in told
+    finally:
+        server.terminate()
+        server.wait(WITHIN_S)
 
 
 def counted(data_dir: Path) -> str:

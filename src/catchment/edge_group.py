@@ -9,9 +9,7 @@ are stopped once nobody needs them. What is overridden here is Granian's inside,
 
 import logging
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,12 +17,11 @@ from typing import Any
 from granian.net import SocketSpec
 
 from catchment.edge.leaving import LEAVE, close_inherited
-from catchment.edge_parent import EdgeParent
+from catchment.edge_parent import EdgeParent, start
 
 _STARTS_WITHIN_S = 2.0
 _LEAVES_WITHIN_S = 10.0  # a handshake over a bad network takes seconds; nobody waits for this
 _AGAIN_AFTER_S = 10.0
-_LOOK_S = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +52,23 @@ class EdgeGroup(EdgeParent):
         self.respawned_wrks.clear()
         old: list[Any] = self.wrks
         new = self._spawned(spawn_target, target_loader)
-        self.wrks: list[Any] = old + new
-        self._wait(_STARTS_WITHIN_S)
+        self.wrks = old + new
+        self.wait_for(_STARTS_WITHIN_S)
         if not self.interrupt_signal:
             came = len(new) == self.workers and all(worker.is_alive() for worker in new)
             self.wrks, leaving = (new, old) if came else (old, new)
             self.interrupt_children[:] = [worker.idx for worker in self.wrks if not worker.is_alive()]
             if not came:
-                self._put_off()
-            self._let_leave(leaving, partial(self._replace_dead, spawn_target, target_loader), replaced=came)
+                logger.error(
+                    "edge: the new processes, with another certificate, ended at once; those before stay, with theirs."
+                    " This is tried again in %.0f s; what they told before says why",
+                    _AGAIN_AFTER_S,
+                )
+            meanwhile = partial(self._replace_dead, spawn_target, target_loader)
+            self._let_leave(leaving, meanwhile, replaced=came)
+            if not came:
+                self.wait_for(_AGAIN_AFTER_S, meanwhile=meanwhile)
+                self.reload_signal = True
         if self.interrupt_signal or self.interrupt_children or self.reload_signal:
             self.main_loop_interrupt.set()
 
@@ -73,19 +78,12 @@ class EdgeGroup(EdgeParent):
         for index in range(self.workers):
             worker = self._spawn_worker(index, spawn_target, target_loader)
             try:
-                worker.start()
+                start(worker)
             except OSError as error:
                 logger.error("edge: no new process can be started: %s", error.strerror)
                 break
             new.append(worker)
         return new
-
-    def _put_off(self) -> None:
-        what = "edge: the new processes, with another certificate, ended at once; those before stay, with theirs"
-        logger.error("%s. This is tried again in %.0f s; what they told before says why", what, _AGAIN_AFTER_S)
-        again = threading.Timer(_AGAIN_AFTER_S, self.signal_handler_reload)
-        again.daemon = True
-        again.start()
 
     def _let_leave(self, workers: list[Any], meanwhile: Callable[[], None], *, replaced: bool) -> None:
         """Lets them finish what they have, all at the same time, and stops them."""
@@ -94,12 +92,12 @@ class EdgeGroup(EdgeParent):
             with suppress(ProcessLookupError):
                 if worker.is_alive():
                     os.kill(worker._id(), LEAVE)
-        self._wait(_LEAVES_WITHIN_S, workers, meanwhile)
+        self.wait_for(_LEAVES_WITHIN_S, workers, meanwhile)
         if replaced and not self.interrupt_signal:
             logger.info("edge: serves another certificate")
         for worker in workers:
             worker.terminate()
-        self._wait(self.workers_kill_timeout or 0.0, workers, meanwhile)
+        self.wait_for(self.workers_kill_timeout or 0.0, workers, meanwhile)
         if self.interrupt_signal:
             self.wrks = self.wrks + workers  # they have as long as the others now
             return
@@ -113,16 +111,6 @@ class EdgeGroup(EdgeParent):
         dead = {index for index in self.interrupt_children if index not in self.respawned_wrks}
         self.interrupt_children[:] = [index for index in self.interrupt_children if index not in dead]
         self._respawn_workers([index for index in dead if not self.wrks[index].is_alive()], spawn_target, target_loader)
-
-    def _wait(self, seconds: float, ending: Sequence[Any] = (), meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Waits so long, or until those that are `ending` have all ended, or SIGTERM comes."""
-        deadline = time.monotonic() + seconds
-        while not self.interrupt_signal and (left := deadline - time.monotonic()) > 0:
-            if ending and not any(worker.is_alive() for worker in ending):
-                break
-            self.main_loop_interrupt.wait(min(left, _LOOK_S))
-            self.main_loop_interrupt.clear()  # what it was set for is looked at here, or by the main loop afterwards
-            meanwhile()
 
 
 def _in_worker(others: list[int], load: Callable[[], Any]) -> Any:

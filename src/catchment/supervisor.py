@@ -176,7 +176,11 @@ def serve(
 
     def complete() -> None:
         _write_run_file(data_dir, urls, tls, secret)
-        announce(urls["ingest"], urls["console"])
+        try:
+            announce(urls["ingest"], urls["console"])
+        except OSError as error:  # nobody reads on, or the file that it goes to has no room
+            what = "it runs, but its addresses could not be printed (%s); `catchment keys` tells what to send"
+            logger.warning(what, error.strerror or type(error).__name__)
         silence.start()
 
     try:

@@ -1,14 +1,17 @@
 """Runs an `EdgeGroup` over an application that answers with its process id: `python -m tests.edge.group`.
 
 Given: a port, the number of processes, files of a certificate and its key, and a folder in which a file `die` makes
-each new process end at once, and the file `go` lets go of requests for `/held`.
+each new process end at once, a file `full` lets the system have no room for another one, and the file `go` lets go of
+requests for `/held`.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import sys
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +52,15 @@ def application(folder: Path) -> Any:
     return Telling(folder)
 
 
+def fork(folder: Path, really: Callable[[], int] = os.fork) -> int:
+    if (folder / "full").exists():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return really()
+
+
 def main(port: str, workers: str, cert: str, key: str, folder: str) -> None:
     logging.basicConfig(level=logging.INFO)
+    os.fork = partial(fork, Path(folder))
     group = EdgeGroup(
         "telling",
         port=int(port),

@@ -135,3 +135,32 @@ class TestRenewal:
         os.kill(killed, signal.SIGKILL)
         until(lambda: len(group.answering() - old - {killed}) == WORKERS, within_s=WITHIN_S)
         assert any(map(alive, old))
+
+
+class TestNoRoomForAnotherProcess:
+    def test_one_that_died_is_replaced_once_there_is_room_and_the_others_go_on(self, group: Group) -> None:
+        before = group.answering()
+        killed = min(before)
+        (group.folder / "full").touch()
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: group.told("no new process can be started now") == 1, within_s=WITHIN_S)
+        assert all(map(alive, before - {killed}))
+        (group.folder / "full").unlink()
+        until(lambda: len(group.answering() - {killed}) == WORKERS, within_s=WITHIN_S)
+        assert not group.told("Traceback")
+
+    def test_a_stop_meanwhile_is_one_in_order(self, group: Group) -> None:
+        (group.folder / "full").touch()
+        os.kill(min(group.answering()), signal.SIGKILL)
+        until(lambda: group.told("no new process can be started now") == 1, within_s=WITHIN_S)
+        group.process.terminate()
+        assert group.process.wait(WITHIN_S) == 0
+
+    def test_a_renewal_is_tried_again(self, group: Group) -> None:
+        old = group.answering()
+        (group.folder / "full").touch()
+        group.renew()
+        until(lambda: group.told("those before stay") == 1, within_s=WITHIN_S)
+        assert group.answering() == old
+        (group.folder / "full").unlink()
+        until(lambda: len(group.answering()) == WORKERS and not group.answering() & old, within_s=WITHIN_S)

@@ -44,6 +44,14 @@ def test_it_is_the_last_that_no_trusted_proxy_has_over_all_lines(lines: tuple[st
     assert address(*lines) == found
 
 
+def test_an_ipv4_address_is_one_also_where_it_came_over_a_socket_of_ipv6() -> None:
+    peer = f"[::ffff:{PROXY}]:5000"
+    assert address(peer=peer) == PROXY
+    assert address(FORGED, CLIENT, peer=peer) == CLIENT
+    assert address(f"{FORGED}, ::ffff:{CLIENT}, ::ffff:192.0.2.2", peer=peer) == CLIENT
+    assert address(CLIENT, peer="[2001:db9::ffff:1]:5000") == "2001:db9::ffff:1"
+
+
 @pytest.mark.parametrize(
     "said", ["unknown", "_hidden", "<script>", "203.0.113", "203.0.113.9.1", "fe80::1%x", "[", "a:1"]
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import MIB, Sql
 from catchment.store.clickhouse import ClickHouseStore, _Readers
@@ -108,6 +109,27 @@ def test_the_programs_own_queries_wait_for_no_others(engine: ClickHouseStore) ->
         with engine.asking() as ask:
             assert [row for row in ask("removal") if row]
         assert engine.tables()
+
+
+def test_an_engine_that_fails_to_open_another_handle_is_a_failure_in_words(
+    engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ClickHouseError("Code: 241. DB::Exception: (total) memory limit exceeded: it is full")
+
+    readers = _Readers(engine._open_reader, 1)
+    with monkeypatch.context() as failing:
+        failing.setattr(readers, "_open_reader", fail)
+        with pytest.raises(QueryError, match="it is full"), readers.one():
+            fail()
+        failing.setattr(engine, "_text", fail)
+        with pytest.raises(StoreError, match="it is full"):
+            engine.changes()
+    with pytest.raises(QueryError), readers.one() as reader:
+        reader.command("SELECT 1")
+    with readers.one() as reader:
+        assert reader.command("SELECT 1") == 1
+    readers.close()
 
 
 def test_a_query_that_waits_while_the_store_is_closed_is_answered(engine: ClickHouseStore) -> None:

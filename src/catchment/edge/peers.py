@@ -13,6 +13,7 @@ from catchment.dialects.dialect import Headers
 
 _FORWARDED_FOR = "x-forwarded-for"
 _HOPS_MAX = 32
+_MAPPED = "::ffff:"  # how a socket that listens on `::` tells an IPv4 address
 
 
 class _Lines(Protocol):
@@ -29,7 +30,7 @@ class Peers:
 
     def address(self, peer: str, headers: Headers) -> str:
         """`peer` is `host:port` as the server gives it."""
-        host = peer.rpartition(":")[0].strip("[]")
+        host = _unmapped(peer.rpartition(":")[0].strip("[]"))
         if not self._trusted or _FORWARDED_FOR not in headers or not self._is_trusted(_address(host)):
             return host
         found = host
@@ -49,6 +50,11 @@ class Peers:
         return address is not None and any(address in network for network in self._trusted)
 
 
+def _unmapped(host: str) -> str:
+    ipv4 = host.removeprefix(_MAPPED)
+    return host if ":" in ipv4 else ipv4
+
+
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """Of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; None of anything else."""
     if text.startswith("["):
@@ -56,8 +62,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return (
-            ip_address(text) if "%" not in text else None
-        )  # a zone is a word, and means something on one machine only
+        found = ip_address(text) if "%" not in text else None  # a zone is a word, and means something on one machine
     except ValueError:
         return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -161,10 +161,12 @@ class ClickHouseStore:
             handle.close()
 
     def changes(self) -> Changes:
-        """Those of the store, now."""
+        """Those of the store, now. Raises `StoreError`."""
         handle = self.open_handle()
         try:
             unfinished, begun = self._text(handle, _CHANGES, {}).split()
+        except ClickHouseError as error:
+            raise StoreError(message_of(error)) from error
         finally:
             handle.close()
         return Changes(unfinished != "0", begun)
@@ -333,9 +335,13 @@ class ClickHouseStore:
             "max_bytes_ratio_before_external_sort": 0,
         }
         reader = self.open_handle()
-        reader.command(f"USE {DATABASE}")
-        for name, value in (JSON_SETTINGS | ANSWER_SETTINGS | bounds | {"readonly": 1}).items():
-            reader.command(f"SET {name} = {value!r}")
+        try:
+            reader.command(f"USE {DATABASE}")
+            for name, value in (JSON_SETTINGS | ANSWER_SETTINGS | bounds | {"readonly": 1}).items():
+                reader.command(f"SET {name} = {value!r}")
+        except BaseException:
+            reader.close()
+            raise
         return reader
 
     def _command(self, statement: str, parameters: dict[str, Any] | None = None) -> None:
@@ -370,7 +376,8 @@ class _Readers:
             yield reader
         except ClickHouseError as error:
             reader.close()
-            reader = self._open_reader()
+            with suppress(ClickHouseError):  # else the next query fails on this one, and tries again to open another
+                reader = self._open_reader()
             raise QueryError(in_our_words(message_of(error))) from None
         finally:
             self._free.put(reader)
