@@ -10,6 +10,7 @@ hangs kills nobody; and a process that cannot write shows that it lives in anoth
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -76,7 +77,10 @@ class HangWatch:
         try:
             files.prepare(self._folder)
             sizes = [path.stat().st_size for path in self._folder.iterdir()]
-            probe.write_bytes(bytes(sum(sizes) + _SPARE_BYTES))
+            with probe.open("wb") as file:
+                file.write(bytes(sum(sizes) + _SPARE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())  # a process that starts waits for syncs, too
             probe.unlink()
         except OSError:
             return False

@@ -141,7 +141,7 @@ class _Part:
             code = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             logger.error("%s did not stop within %.0f s and is killed; where it stood:", self.name, within_s)
-            self.process.send_signal(STACKS)
+            os.killpg(self.process.pid, STACKS)  # its own processes, too
             time.sleep(_TELLS_WITHIN_S)
             os.killpg(self.process.pid, signal.SIGKILL)
             code = self.process.wait()

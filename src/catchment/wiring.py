@@ -4,6 +4,7 @@ The edge's half is in `edge_wiring`, which imports nothing of the core.
 """
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -64,10 +65,17 @@ def log_reader(settings: Settings, data_dir: Path) -> LogReader:
     return SegmentReader(LocalDisk(), data_dir / LOG_FOLDER, settings.log)
 
 
-def open_store(settings: Settings, data_dir: Path) -> ClickHouseStore:
-    """The store, with its schema up to date. Raises `StoreError`, and of it `OtherVersion` where waiting is no use."""
+def open_store(settings: Settings, data_dir: Path, *, give_up: Callable[[], None] | None = None) -> ClickHouseStore:
+    """The store, with its schema up to date. Raises `StoreError`, and of it `OtherVersion` where waiting is no use.
+    `give_up` ends the process where a part is broken; without it nobody looks, so not for long."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
-    store.migrate()
+    if give_up:
+        store.watch_parts(give_up)  # before it is migrated, which may take long, for the engine merges already
+    try:
+        store.migrate()
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -76,8 +84,8 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     store cannot be opened."""
     tracing = open_tracing("core", os.environ, speaks=True)
     snapshot.clear_stale(data_dir)
-    store, log = open_store(settings, data_dir), log_reader(settings, data_dir)
-    store.watch_parts(partial(os._exit, 1))  # at once, whatever is under way
+    store = open_store(settings, data_dir, give_up=partial(os._exit, 1))  # at once, whatever is under way
+    log = log_reader(settings, data_dir)
     loader = Loader(log, store, settings.loader, tracing=tracing)
     take = partial(snapshot.take_for_command, store, loader, data_dir)
     watch = FileWatch(data_dir / config.FILE_NAME)

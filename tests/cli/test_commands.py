@@ -592,6 +592,11 @@ class TestStatus:
         report.print_status(found | {"not_accepting": reason})
         assert capsys.readouterr().out.splitlines()[1] == f"edge     {reason}"
 
+    def test_says_where_another_program_has_the_port_of_the_edge(self, app: AppOf) -> None:
+        other = app.server.console  # a server, but not the edge's /health/ready
+        reason = asking._why_not_accepting({"ingest": f"{other}/api", "tls_cert": None})
+        assert reason == f"what answers at {other}/api is another program; see what listens there"
+
     def test_json_has_all_figures(self, app: AppOf, capsys: pytest.CaptureFixture[str]) -> None:
         act(app, "counted")
         app.events(1)

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from catchment.settings import MIB, Sql
 from catchment.store.clickhouse import ClickHouseStore, _Readers
 from catchment.store.failures import is_passing
+from catchment.store.parts import Part, Parts
 from catchment.store.room import TABLE_SETTINGS
 from catchment.store.schema import VIEWS, statements
 from catchment.store.store import QueryError, Store, StoreError
@@ -47,6 +48,14 @@ class TestClickHouseKeepsTheContract(StoreContract, IdentityContract, LedgerCont
         ):
             engine._command(f"TRUNCATE TABLE catchment.{table}")
         return engine
+
+
+def test_a_part_that_is_gone_when_it_is_looked_at_is_not_broken(engine: ClickHouseStore, tmp_path: Path) -> None:
+    parts = Parts(engine.open_handle)
+    try:
+        assert parts._passes(Part(tmp_path / "all_9998_9999_1", "event_rows", 7))
+    finally:
+        parts.close()
 
 
 def test_an_event_that_the_store_lost_is_no_duplicate(engine: ClickHouseStore) -> None:

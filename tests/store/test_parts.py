@@ -133,3 +133,28 @@ def test_a_broken_merge_ends_the_process_at_once_whatever_runs_and_opening_again
 
     run(BREAKS, 17)
     assert run(TELLS, 0) == "['first', 'second']\n"
+
+
+WATCHED = """
+import sys
+from pathlib import Path
+from catchment import config, wiring
+from catchment.store.clickhouse import ClickHouseStore
+
+def migrate(store):
+    assert store._watch._thread.is_alive()
+    raise RuntimeError("a migration that fails")
+
+ClickHouseStore.migrate = migrate
+config.ensure_file(Path(sys.argv[1]))
+try:
+    wiring.open_store(config.load(Path(sys.argv[1])), Path(sys.argv[1]), give_up=lambda: None)
+except RuntimeError as error:
+    sys.exit(f"told: {error}")
+"""
+
+
+def test_the_parts_are_watched_while_a_store_is_migrated_and_no_longer_where_that_fails(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WATCHED, str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "told: a migration that fails\n")

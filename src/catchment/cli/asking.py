@@ -178,12 +178,14 @@ def _why_not_accepting(run: dict[str, Any]) -> str | None:
         answer = httpx.get(
             run["ingest"] + "/health/ready", verify=trust(run["tls_cert"]), timeout=EDGE_WITHIN_S, trust_env=False
         )
-    except httpx.HTTPError as error:
+        state = str(answer.json()["status"])
+    except (httpx.HTTPError, OSError) as error:
         reason = str(error) or f"no answer within {EDGE_WITHIN_S:.0f} s"
         return (
             f"it does not answer at {run['ingest']}: {reason}. What has died is started again; the log output says why"
         )
-    state = answer.json()["status"]
+    except (ValueError, KeyError, TypeError):
+        return f"what answers at {run['ingest']} is another program; see what listens there"
     return None if state in ("ok", "maintenance") else f"every event is answered 503: {state}"  # maintenance is told
 
 

@@ -18,6 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from catchment.store import queries, room
 from catchment.store.guard import DATABASE
 
+_GONE = "NO_SUCH_DATA_PART"
 LOOK_S = 5.0  # much less than `room.KEEP_REPLACED_S`, so that several looks may fail
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class Parts:
         """What the engine itself finds when it looks at the files."""
         try:
             answer = self._ask(f"CHECK TABLE {DATABASE}.{part.table} PART '{part.folder.name}'", {})
-        except ClickHouseError:
-            return False
+        except ClickHouseError as error:
+            return _GONE in str(error)  # merged or dropped since it was listed
         return all(row.split("\t")[1] == "1" for row in answer.splitlines())
 
     def _ask(self, query: str, parameters: dict[str, str]) -> str:
