@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from catchment.silence import ASK_WITHIN_S, ASKS_MAX, TOLD_EVERY_S, SilenceWatch
-from tests.conftest import Server, catchment, until
+from tests.conftest import Server, status, until
 
 WITHIN_S = 60.0
 STATUS_WITHIN_S = 15.0  # it takes some 4 s; it waited for 40 s and more
@@ -91,7 +91,7 @@ def test_a_core_that_hangs_is_told_of_and_left_alone_and_status_does_not_wait_fo
     os.kill(core, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        found = json.loads(catchment("status", "--format", "json", data_dir=server.data_dir))
+        found = json.loads(status(server.data_dir, "--format", "json", code=1))
         assert time.monotonic() - began < STATUS_WITHIN_S
         assert f"process {core}, is busy, or it hangs" in found["unanswered"]
         assert found["room"]["short"] == ""

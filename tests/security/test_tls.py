@@ -281,10 +281,11 @@ class TestAnotherCertificate:
 class TestUnusable:
     def test_where_its_copy_cannot_be_written_serving_does_not_start(self, tmp_path: Path) -> None:
         pem = self_signed(tmp_path / "a", "P-256")
-        config.ensure_file(tmp_path)
-        (tmp_path / certificate.FILE_NAME).mkdir()
+        data_dir = tmp_path / "data"
+        config.ensure_file(data_dir)
+        (data_dir / certificate.FILE_NAME).mkdir()
         tls = ["--tls-cert", str(pem), "--tls-key", str(pem), "--port", "0", "--console-port", "0"]
-        told = catchment("serve", *tls, data_dir=tmp_path, code=1)
+        told = catchment("serve", *tls, data_dir=data_dir, code=1)
         assert "tls.pem cannot be written: " in told
         assert "Traceback" not in told
 
