@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,21 @@ for _ in range(20_000):
     stop.wait(0)
 signal.setitimer(signal.ITIMER_REAL, 0)
 """
+
+ORPHANED = """
+import os, signal, time
+from catchment import parts
+def lost(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, lost)
+parts.exit_with_parent(os.getpid())
+time.sleep(60)
+"""
+
+
+def test_a_process_whose_parent_is_gone_ends_though_the_first_signal_is_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHANED], timeout=60)
+    assert done.returncode == -signal.SIGTERM
 
 
 def test_a_signal_that_comes_at_any_moment_is_no_deadlock() -> None:

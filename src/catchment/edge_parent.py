@@ -13,6 +13,7 @@ What is overridden here is Granian's inside, so its version is pinned.
 
 import errno
 import logging
+import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -67,7 +68,7 @@ class EdgeParent(MPServer):
         _GRANIANS.addFilter(_translated)
 
     def _spawn_worker(self, idx: Any, target: Any, callback_loader: Any) -> Any:  # type: ignore[override]
-        worker: Any = super()._spawn_worker(idx, target, callback_loader)
+        worker: Any = super()._spawn_worker(idx, target, partial(_in_worker, callback_loader))
         worker._watcher = partial(self._await_end, worker)
         return worker
 
@@ -140,6 +141,12 @@ class EdgeParent(MPServer):
         logger.error("edge: process %d %s", worker._id(), what)
         self.interrupt_children.append(worker.idx)
         self.main_loop_interrupt.set()
+
+
+def _in_worker(load: Callable[[], Any]) -> Any:
+    """Until Granian has set its own, a SIGTERM would be handled as in the parent, and be lost."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return load()
 
 
 def _translated(record: logging.LogRecord) -> bool:

@@ -16,6 +16,7 @@ DRAIN_S = 20  # for the requests under way when the edge is to stop
 CORE_NICENESS = 10  # where processors are short, accepting goes before loading, which catches up
 STACKS = signal.SIGUSR2
 _PARENT_CHECK_S = 0.5
+_ORPHAN_AGAIN_S = 5.0
 _FILES_MAX = 1 << 20
 
 
@@ -23,16 +24,17 @@ def exit_with_parent(parent: int | None = None) -> None:
     """Ends this process, in order, when the one that started it is gone: an orphan would hold the port.
 
     The parent tells who it is, through `PARENT_PID` or the argument: it may have gone before this process could look.
+    A signal may be lost on a process that has just begun, and nobody else will send another one, so it is repeated.
     """
     expected = parent or int(os.environ.get(PARENT_PID) or os.getppid())
 
     def watch() -> None:
-        while not done.wait(_PARENT_CHECK_S):
+        while not never.wait(_PARENT_CHECK_S):
             if os.getppid() != expected:
                 os.kill(os.getpid(), signal.SIGTERM)
-                return
+                never.wait(_ORPHAN_AGAIN_S)
 
-    done = threading.Event()
+    never = threading.Event()
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 

@@ -1,8 +1,8 @@
 """Runs an `EdgeGroup` over an application that answers with its process id: `python -m tests.edge.group`.
 
 Given: a port, the number of processes, files of a certificate and its key, and a folder in which a file `die` makes
-each new process end at once, a file `full` lets the system have no room for another one, and the file `go` lets go of
-requests for `/held`.
+each new process end at once, a file `wait` makes it wait, with its id in `waiting`, a file `full` lets the system have
+no room for another one, and the file `go` lets go of requests for `/held`.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import sys
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
@@ -49,6 +50,9 @@ class Telling:
 def application(folder: Path) -> Any:
     if (folder / "die").exists():
         os._exit(3)
+    while (folder / "wait").exists():
+        (folder / "waiting").write_text(str(os.getpid()))
+        time.sleep(LOOK_S)
     return Telling(folder)
 
 

@@ -137,6 +137,15 @@ class TestRenewal:
         assert any(map(alive, old))
 
 
+class TestStarting:
+    def test_a_stop_does_not_wait_for_a_process_that_is_just_starting(self, group: Group) -> None:
+        (group.folder / "wait").touch()
+        os.kill(min(group.answering()), signal.SIGKILL)
+        until((group.folder / "waiting").exists, within_s=WITHIN_S)
+        group.process.terminate()
+        assert group.process.wait(WITHIN_S) == 0
+
+
 class TestNoRoomForAnotherProcess:
     def test_one_that_died_is_replaced_once_there_is_room_and_the_others_go_on(self, group: Group) -> None:
         before = group.answering()
