@@ -27,7 +27,8 @@ SECONDS = 5
 ROUNDS = 3
 SINGLE, BATCH = "/v1/actions", "/v1/actions/batch"
 LARGE_ELEMENTS = 28_000  # 10 MiB
-BACKLOG_BYTES = 250_000_000
+BACKLOG_BYTES = 700_000_000
+CATCHING_UP_S = 7
 
 
 class Flood(NamedTuple):
@@ -61,7 +62,15 @@ class Edge:
 
 
 def flood(
-    server: Running, edge: Edge, path: str, bodies: list[bytes], connections: int, folder: Path, rest_ms: int = 0
+    server: Running,
+    edge: Edge,
+    path: str,
+    bodies: list[bytes],
+    connections: int,
+    folder: Path,
+    *,
+    rest_ms: int = 0,
+    seconds: int = SECONDS,
 ) -> Flood:
     """wrk with so many connections, each of which rests so long before it sends again."""
     script = folder / "flood.lua"
@@ -81,13 +90,13 @@ end
 """
     )
     edge.forget_peak()
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--timeout", "30s", "-s", str(script), server.ingest]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), server.ingest]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"RESULT (\S+) (\d+) (\d+)", printed)
     if found is None:
         sys.exit(f"wrk did not report: {printed}")
-    seconds, calls, refused = float(found[1]), int(found[2]), int(found[3])
-    return Flood((calls - refused) / seconds, refused / max(calls, 1), edge.peak_mb())
+    took_s, calls, refused = float(found[1]), int(found[2]), int(found[3])
+    return Flood((calls - refused) / took_s, refused / max(calls, 1), edge.peak_mb())
 
 
 def compare(server: Running, edge: Edge, folder: Path, *, path: str, bodies: list[bytes], loads: list[int]) -> None:
@@ -129,10 +138,14 @@ def unread_bytes(server: Running) -> int:
     return int(server.api.get("/api/status").json()["lag"]["unread_bytes"])
 
 
-def loaded_and_waiting(server: Running) -> tuple[float, int, int]:
-    """The moment, and the bytes that were loaded and that wait."""
-    found = server.api.get("/api/status").json()
-    return time.monotonic(), found["loader"]["bytes"], found["lag"]["unread_bytes"]
+def loaded_bytes(server: Running) -> int:
+    """What was loaded since the core started."""
+    return int(server.api.get("/api/status").json()["loader"]["bytes"])
+
+
+def log_bytes(folder: Path) -> int:
+    """What the log's segments take."""
+    return sum(file.stat().st_size for file in (folder / "data" / "log").rglob("*.ndjson"))
 
 
 def catching_up(server: Running, edge: Edge, folder: Path) -> None:
@@ -143,25 +156,26 @@ def catching_up(server: Running, edge: Edge, folder: Path) -> None:
     calm += [("batches, 20 000", BATCH, batches, 10, 50), ("batches, 30 000", BATCH, batches, 15, 50)]
     all_out = [("single, all it takes", SINGLE, singles, 64, 0), ("batches, all it takes", BATCH, batches, 64, 0)]
     for name, path, bodies, connections, rest_ms in calm + all_out:
+        loaded_before, log_before = loaded_bytes(server), log_bytes(folder)
         for pid in edge.core:
             os.kill(pid, signal.SIGSTOP)
-        log = folder / "data" / "log"
-        while sum(file.stat().st_size for file in log.rglob("*.ndjson")) < BACKLOG_BYTES:
-            flood(server, edge, BATCH, batches, 16, folder)
+        while log_bytes(folder) - log_before < BACKLOG_BYTES:
+            flood(server, edge, BATCH, batches, 16, folder, seconds=2)
+        backlog = log_bytes(folder) - log_before
         for pid in edge.core:
             os.kill(pid, signal.SIGCONT)
-        load = threading.Thread(target=flood, args=(server, edge, path, bodies, connections, folder, rest_ms))
+        how = {"rest_ms": rest_ms, "seconds": CATCHING_UP_S}
+        load = threading.Thread(target=flood, args=(server, edge, path, bodies, connections, folder), kwargs=how)
         load.start()
         time.sleep(1)
-        begin_s, loaded, waiting = loaded_and_waiting(server)
-        time.sleep(SECONDS - 2)
-        end_s, loaded_then, waiting_then = loaded_and_waiting(server)
+        begin_s, begin = time.monotonic(), loaded_bytes(server)
+        time.sleep(CATCHING_UP_S - 2)
+        rate = (loaded_bytes(server) - begin) / (time.monotonic() - begin_s)
         load.join()
-        rate = (loaded_then - loaded) / (end_s - begin_s)
-        came = (loaded_then + waiting_then - loaded - waiting) / (end_s - begin_s)
-        print(f"catching up, {name:<24} {came / 1e6:5.1f} MB/s come, {rate / 1e6:5.1f} are loaded: {rate / came:.1f}")
         while unread_bytes(server) > 1_000_000:
             time.sleep(0.5)
+        came = (loaded_bytes(server) - loaded_before - backlog) / CATCHING_UP_S
+        print(f"catching up, {name:<24} {came / 1e6:5.1f} MB/s come, {rate / 1e6:5.1f} are loaded: {rate / came:.1f}")
 
 
 def main() -> None:
