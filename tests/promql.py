@@ -63,7 +63,7 @@ def _value(node: Any, before: Scrape, now: Scrape) -> Vector | float:
             return _sum(_value(node.expr, before, now), set(node.modifier.labels) if node.modifier else set())
         case parser.BinaryExpr():
             return _combined(node, _value(node.lhs, before, now), _value(node.rhs, before, now))
-    raise NotImplementedError(str(node))
+    raise ValueError(f"no alert of ours used this before, so it is not read yet: {node}")
 
 
 def _selected(node: Any, scrape: Scrape) -> Vector:
@@ -83,7 +83,7 @@ def _matches(matcher: Any, labels: dict[str, str]) -> bool:
             return bool(found != matcher.value)
         case parser.MatchOp.Re:
             return bool(re.fullmatch(matcher.value, found))
-    raise NotImplementedError(str(matcher))
+    raise ValueError(f"no alert of ours used this before, so it is not read yet: {matcher}")
 
 
 def _rate(selector: Any, before: Scrape, now: Scrape) -> Vector:
