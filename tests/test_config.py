@@ -522,7 +522,7 @@ class TestSoundVersion:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         config.ensure_file(tmp_path)
-        monkeypatch.setattr("catchment.config.tempfile.mkstemp", full)
+        monkeypatch.setattr("catchment.config.first.tempfile.mkstemp", full)
         config.keep_sound(tmp_path)
         assert "cannot be kept: No space left on device" in caplog.text
         assert config.in_use(tmp_path) == config.load(tmp_path)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from catchment import config
+from catchment.config import mistakes
 from catchment.dialects.batch import dialect as batch
 from catchment.edge import body
 from catchment.edge.gate import Gate
@@ -93,7 +93,7 @@ class TestATargetFails:
         self.fails("recovery")
 
     def test_where_a_mistake_of_the_settings_tells_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(config, "SECRETS", frozenset())
+        monkeypatch.setattr(mistakes, "SECRETS", frozenset())
         self.fails("settings")
 
 
