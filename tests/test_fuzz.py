@@ -13,7 +13,7 @@ from catchment.config import mistakes
 from catchment.dialects.batch import dialect as batch
 from catchment.edge import body
 from catchment.edge.gate import Gate
-from catchment.log import reader, segment
+from catchment.log import findings, reader, segment
 from catchment.settings import Ingest
 from catchment.store import guard
 from tests.fuzz import __main__ as command
@@ -88,8 +88,8 @@ class TestATargetFails:
         self.fails("recovery")
 
     def test_where_a_damaged_segment_is_removed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(reader, "DAMAGE_ENDING", ".note")
-        monkeypatch.setattr(reader.SegmentReader, "_keep", lambda *given: None)
+        monkeypatch.setattr(findings, "DAMAGE_ENDING", ".note")
+        monkeypatch.setattr(findings.Findings, "damage", lambda *given: None)
         self.fails("recovery")
 
     def test_where_a_mistake_of_the_settings_tells_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ import pytest
 from catchment import config
 from catchment.errors import CannotEver
 from catchment.log.disk import LocalDisk
-from catchment.log.reader import LaterFormat, SegmentReader
+from catchment.log.patience import LaterFormat
+from catchment.log.reader import SegmentReader
 from catchment.log.segment import group, header, scan, version_of
 from catchment.settings import Log
 from catchment.store.schema import known_schema

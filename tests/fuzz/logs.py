@@ -11,8 +11,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from catchment.log.findings import DAMAGE_ENDING, TORN_ENDING
+from catchment.log.patience import PATIENCE_S
 from catchment.log.position import POSITION_NAME, DamagedPositions, load_positions
-from catchment.log.reader import DAMAGE_ENDING, PATIENCE_S, TORN_ENDING, SegmentReader
+from catchment.log.reader import SegmentReader
 from catchment.log.segment import Seal, commit_line, group, header, is_torn_group, scan, seal, segment_name
 from catchment.settings import Log
 from tests.fuzz.target import Target, require

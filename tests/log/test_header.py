@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from catchment.log.reader import LaterFormat
+from catchment.log.patience import LaterFormat
 from catchment.log.segment import Seal, group, header, seal, segment_name, version_of
 from catchment.log.verify import verify
 from tests.log.contract import drain, line

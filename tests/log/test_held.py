@@ -9,7 +9,7 @@ import pytest
 
 from catchment.log.disk import FileInfo
 from catchment.log.held import RETRY_S
-from catchment.log.reader import LaterFormat
+from catchment.log.patience import LaterFormat
 from catchment.log.segment import group, header, segment_name
 from catchment.settings import Log
 from tests.log.contract import drain, line, records

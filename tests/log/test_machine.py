@@ -29,10 +29,11 @@ from hypothesis.stateful import (
 )
 
 from catchment.errors import LogUnavailable
-from catchment.log import reader as reader_module
+from catchment.log import patience
+from catchment.log.findings import DAMAGE_ENDING
 from catchment.log.log import Batch
 from catchment.log.position import Position, load_positions
-from catchment.log.reader import DAMAGE_ENDING, SegmentReader
+from catchment.log.reader import SegmentReader
 from catchment.log.segment import holds_records, scan, segment_name, sequence_of
 from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
@@ -382,5 +383,5 @@ def test_the_log_keeps_its_promise_whatever_happens() -> None:
         print_blob=True,
         database=None,
     )
-    with patch.object(reader_module, "_LEAST_READ_BYTES", 4096):
+    with patch.object(patience, "LEAST_READ_BYTES", 4096):
         run_state_machine_as_test(LogMachine, settings=how)

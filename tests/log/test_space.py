@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from catchment.log.disk import LocalDisk
-from catchment.log.reader import NEWEST_HOURS, SegmentReader
+from catchment.log.reader import SegmentReader
+from catchment.log.removal import NEWEST_HOURS
 from catchment.log.segment import group, segment_name
 from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
@@ -171,7 +172,7 @@ async def test_a_clock_that_jumps_keeps_no_loaded_segment_for_longer_and_removes
     await late.append(line(999))  # in the folder of another day, and not loaded
     reader = SegmentReader(LocalDisk(), tmp_path, segments.settings, clock=lambda: now)
     jumped = time.time() + years * 365 * 24 * HOUR_S
-    monkeypatch.setattr("catchment.log.reader.time.time", lambda: jumped)
+    monkeypatch.setattr("catchment.log.removal.time.time", lambda: jumped)
     reader.tidy()
     now += 2 * HOUR_S
     reader.tidy()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from catchment.log.disk import Disk
+from catchment.log.findings import DAMAGE_ENDING
 from catchment.log.position import START, DamagedPositions, load_positions
-from catchment.log.reader import DAMAGE_ENDING
 from catchment.log.segment import sequence_of
 from catchment.log.verify import Finding
 

@@ -20,7 +20,10 @@ A segment without a seal ended with its writer's death, or with a failure of the
 
 import re
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from catchment.log.disk import FileInfo
 
 VERSION = 1
 WRITER_PREFIX = "edge-"
@@ -151,3 +154,9 @@ def sequence_of(name: str) -> int | None:
     """The sequence of a segment's file name; None for any other file."""
     stem, dot, ending = name.partition(".")
     return int(stem) if dot and ending == "ndjson" and stem.isdigit() else None
+
+
+def segments_of(infos: Iterable[FileInfo]) -> list[tuple[int, FileInfo]]:
+    """The segments among the files of a folder, by sequence, in the order of the files."""
+    found = ((sequence_of(info.name), info) for info in infos)
+    return [(sequence, info) for sequence, info in found if sequence is not None]
