@@ -22,6 +22,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from msgspec import Raw
 
 from catchment import config
@@ -106,15 +107,13 @@ class Start:
         self._process.wait()
         for pid in parts:
             os.kill(pid, signal.SIGKILL)
-        while any(Path(f"/proc/{pid}").exists() for pid in parts):
+        while any(psutil.pid_exists(pid) for pid in parts):
             time.sleep(0.01)
 
 
 def below(pid: int) -> list[int]:
     """All processes that a process started, and those that they started."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    children = [int(line) for line in found.split()]
-    return children + [inner for child in children for inner in below(child)]
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def held(data_dir: Path) -> float:

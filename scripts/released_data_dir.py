@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from catchment import __version__
 
@@ -151,7 +152,7 @@ class Server:
 
     def parts(self, name: str) -> list[int]:
         """Process ids of a part and of those below it."""
-        found = [pid for pid in children(self.process.pid) if f" {name} " in command_line(pid)]
+        found = [pid for pid in children(self.process.pid) if name in command_line(pid)]
         return found + [below for pid in found for below in children(pid)]
 
     def kill(self) -> None:
@@ -179,12 +180,12 @@ def until(condition: Callable[[], bool]) -> None:
 
 def children(pid: int) -> list[int]:
     """Process ids of those that a process started."""
-    return [int(found) for found in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True).stdout.split()]
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
-def command_line(pid: int) -> str:
-    """As one text."""
-    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True).stdout
+def command_line(pid: int) -> list[str]:
+    """The program and its arguments."""
+    return psutil.Process(pid).cmdline()
 
 
 def make(data_dir: Path) -> None:

@@ -20,6 +20,7 @@ import tomlkit
 from catchment import config
 from catchment.supervisor import trust
 from catchment.tokens import new_token, token_hash
+from tests.processes import children, command_line
 
 TOKEN = new_token()
 EXAMPLES = Path(__file__).parent / "examples"
@@ -78,9 +79,8 @@ class Server:
 
     def parts(self, name: str) -> list[int]:
         """Process ids of the `edge` or the `core` and of all below them."""
-        children = _children(self.process.pid)
-        mine = [pid for pid in children if f"catchment\0{name}\0" in _command_line(pid)]
-        return mine + [pid for parent in mine for pid in _children(parent)]
+        mine = [pid for pid in children(self.process.pid) if name in command_line(pid)]
+        return mine + [pid for parent in mine for pid in children(parent)]
 
     def sql(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of an answer."""
@@ -235,13 +235,3 @@ def app(server: Server, _app_names: Iterator[str]) -> Iterator[AppOf]:
     app = AppOf(server, next(_app_names))
     yield app
     server.check_books("app = {app:String}", app=app.name)
-
-
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    return [int(line) for line in found.split()]
-
-
-def _command_line(pid: int) -> str:
-    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True).stdout
-    return "\0".join(found.split()) + "\0"

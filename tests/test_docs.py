@@ -7,7 +7,6 @@ import json
 import random
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from catchment.log.reader import SegmentReader
 from catchment.log.segment import scan
 from catchment.log.writer import SegmentWriter
 from catchment.settings import Log
+from tests.clients.programs import curl
 from tests.conftest import TOKEN, AppOf, Server, catchment, until
 
 ROOT = Path(__file__).parent.parent
@@ -276,9 +276,9 @@ def filled_in(text: str, shop: AppOf) -> str:
     return re.sub(r"\b[A-Z_]+\b", lambda found: values.get(found[0], found[0]), text)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the pages call curl")
 @pytest.mark.parametrize("text", shell_blocks())
 def test_the_commands_of_a_page_work_when_pasted(shop: AppOf, checkout: Path, text: str) -> None:
+    curl()
     script = filled_in(text, shop).replace("curl ", "curl --fail-with-body ")
     path = f"{checkout / '.venv' / 'bin'}:/usr/bin:/bin"
     done = subprocess.run(

@@ -9,7 +9,7 @@ import httpx
 from catchment.hanging import LOOKS_MAX, HangWatch
 from catchment.telemetry import files
 from tests.conftest import Server, until
-from tests.test_serve import alive
+from tests.processes import alive
 
 WITHIN_S = 60.0
 HUNG, SOUND = 4_000_001, 4_000_002  # processes that only their files tell of

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +23,9 @@ import tomlkit
 import trustme
 
 from catchment.tokens import token_hash
+from tests.clients.programs import curl
 from tests.conftest import TOKEN, AppOf, Server, catchment, until
+from tests.processes import alive, children
 
 WITHIN_S = 30.0
 CLIENTS = 8
@@ -80,15 +81,9 @@ def terminal(data_dir: Path, *options: str) -> Iterator[Terminal]:
         shown.stop()
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def pasted(command: str) -> str:
     """What a command prints that somebody pastes into a shell which knows nothing of this test."""
+    curl()
     done = subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"}, cwd="/"
     )
@@ -106,7 +101,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(folder / "cert.pem"), str(folder / "key.pem")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the commands call curl")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_what_serve_prints_works_as_pasted(tmp_path: Path, certificate: tuple[str, str], scheme: str) -> None:
     tls = ["--tls-cert", certificate[0], "--tls-key", certificate[1]] if scheme == "https" else []
@@ -294,11 +288,6 @@ def test_a_stop_while_it_starts_is_clean(tmp_path: Path) -> None:
     assert shown.printed == ""
     assert "Traceback" not in shown.errors
     assert not any(map(alive, parts))
-
-
-def children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    return [int(line) for line in found.split()]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from catchment.errors import EXIT_FOR_GOOD, CannotEver
 from catchment.holding import CORE_LOCK, hold
 from catchment.log.disk import LocalDisk
 from tests.conftest import catchment, status, until, write_apps
-from tests.test_serve import Terminal, alive, children, terminal
+from tests.processes import alive, children, command_line
+from tests.test_serve import Terminal, terminal
 from tests.test_start import AppKeys, free_port, taken
 
 WITHIN_S = 60.0
@@ -28,7 +29,7 @@ NOT_THERE = "but the core is not there yet: "
 def core_of(shown: Terminal) -> int | None:
     """The process of the core, once there is one."""
     for pid in children(shown.process.pid):
-        if b"\0core\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if "core" in command_line(pid):
             return pid
     return None
 

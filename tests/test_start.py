@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from msgspec import Raw
 
@@ -25,7 +26,8 @@ from catchment.parts import DRAIN_S
 from catchment.record import EventRecord, encode_lines
 from catchment.settings import Log
 from tests.conftest import AppOf, Server, catchment, until, write_apps
-from tests.test_serve import SlowClient, Terminal, alive, terminal
+from tests.processes import alive, below
+from tests.test_serve import SlowClient, Terminal, terminal
 
 WITHIN_S = 60.0
 BACKLOG_BYTES = 200_000_000
@@ -124,19 +126,13 @@ class AppKeys:
 
 def _kill_all(shown: Terminal) -> list[int]:
     """The supervisor first, or it would start the others again."""
-    parts = _below(shown.process.pid)
+    parts = below(shown.process.pid)
     shown.process.kill()
     shown.process.wait()
     for pid in parts:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return parts
-
-
-def _below(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    children = [int(line) for line in found.split()]
-    return children + [inner for child in children for inner in _below(child)]
 
 
 class TestOneServer:
@@ -225,5 +221,5 @@ def _ask_for_long(server: Server) -> None:
 def _seconds_of_work(server: Server) -> float:
     """What the core has used of the processors."""
     [core] = server.parts("core")
-    fields = Path(f"/proc/{core}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    used = psutil.Process(core).cpu_times()
+    return used.user + used.system

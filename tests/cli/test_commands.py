@@ -26,6 +26,7 @@ from catchment.cli import asking, commands, report
 from catchment.cli.commands import run
 from catchment.store.store import Column, Rows
 from tests.conftest import AppOf, Server, catchment, status, until, write_apps
+from tests.processes import alive
 
 WITHIN_S = 20.0
 ODD_TEXT = "[bold]b[/bold] :smile: 'single' \"double\" é日本 \\ \t tab\nline"
@@ -500,13 +501,6 @@ class Stopped:
     def rows(self, query: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(catchment("sql", query, "--format", "json", data_dir=self.data_dir))
         return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""The programs that vendors' clients run in, and those that stand before a server: found on this machine, or got where
-that can be done.
+"""The programs that vendors' clients run in, those that stand before a server, and those that the pages call: found on
+this machine, or got where that can be done.
 
 Debian's packages are installed by root only, and Node's modules are those of `node/package-lock.json`. Where something
 cannot be had its tests are skipped, and the reason says why. With `CATCHMENT_TEST_ALL` set that is a failure instead.
@@ -67,6 +67,16 @@ def nginx() -> str:
 def caddy() -> str:
     """Caddy's path."""
     return shutil.which("caddy") or _from_debian("caddy", "caddy")
+
+
+def curl() -> str:
+    """curl's path."""
+    return shutil.which("curl") or _from_debian("curl", "curl")
+
+
+def systemd_analyze() -> str:
+    """The path of what systemd looks at units with."""
+    return shutil.which("systemd-analyze") or _from_debian("systemd-analyze", "systemd")
 
 
 def question_about(example: str) -> str:

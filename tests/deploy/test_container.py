@@ -22,6 +22,7 @@ from catchment.settings import Settings
 from catchment.settings.server import Sql
 from catchment.supervisor import STOP_WITHIN_S
 from tests.conftest import Server, catchment, give_token, until
+from tests.processes import children
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "container"
@@ -154,8 +155,8 @@ def test_as_the_first_process_it_serves_and_ends_in_order(tmp_path: Path) -> Non
         headers = {"X-Moesif-Application-Id": app["moesif"]["application_id"]}
         body = {"action_name": "Contained", "user_id": "u", "request": {}}
         assert httpx.post(run["ingest"] + "/v1/actions", json=body, headers=headers, trust_env=False).status_code == 201
-        [inner] = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
-        os.kill(int(inner), signal.SIGTERM)
+        [inner] = children(outer.pid)
+        os.kill(inner, signal.SIGTERM)
         assert outer.wait(150) == 0
     finally:
         if outer.poll() is None:

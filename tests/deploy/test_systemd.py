@@ -4,7 +4,6 @@ import math
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from catchment.errors import EXIT_FOR_GOOD
 from catchment.settings import Settings
 from catchment.settings.server import Ingest, Sql
 from catchment.supervisor import STOP_WITHIN_S
+from tests.clients.programs import systemd_analyze
 from tests.conftest import Server, catchment
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
@@ -107,8 +107,7 @@ def test_the_units_keep_what_the_store_needs() -> None:
 @pytest.fixture
 def analysed(tmp_path: Path) -> list[Path]:
     """The units as files that systemd looks at, with a program that is there."""
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
+    systemd_analyze()
     for name in NAMES:
         (tmp_path / name).write_text((UNITS / name).read_text("utf-8").replace(PROGRAM, sys.executable))
     return [tmp_path / name for name in NAMES]

@@ -17,7 +17,8 @@ from catchment.edge_parent import EdgeParent
 from catchment.edge_processes import _GRANIAN_LOGGING as GRANIAN_LOGGING
 from catchment.parts import ending
 from tests.conftest import Server, until
-from tests.test_serve import alive, certificate
+from tests.processes import alive
+from tests.test_serve import certificate
 
 __all__ = ["certificate"]  # a fixture
 

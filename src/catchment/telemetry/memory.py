@@ -1,15 +1,13 @@
-"""Whether a process is there, and how much memory it takes, as Linux tells it; elsewhere nothing is known."""
+"""Whether a process is there, and how much memory it takes."""
 
-import os
-from pathlib import Path
-
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+import psutil
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Resident memory; None where there is no such process."""
+    """Resident memory; None where there is no such process, or where it is another user's and the system does not tell.
+
+    Of one that has ended and was not waited for, nothing is left."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    except (OSError, ValueError, IndexError):
+        return psutil.Process(pid).memory_info().rss or None
+    except psutil.Error:
         return None
-    return pages * _PAGE_BYTES or None  # of one that has ended and was not waited for, nothing is left

@@ -27,7 +27,7 @@ from catchment.torture.disk import MIB, TortureDisk, open_disk
 from catchment.torture.faults import World
 from catchment.torture.notes import Notes
 from catchment.torture.schedule import Schedule
-from catchment.torture.server import TorturedServer, describe, keys_of, processes
+from catchment.torture.server import TorturedServer, describe, keys_of
 from catchment.torture.verdict import Verdict, look
 
 LOADED_WITHIN_S = 300.0
@@ -83,9 +83,7 @@ Tell = Callable[[Progress], None]
 
 
 def run(plan: Plan, tell: Tell = lambda _progress: None) -> Outcome:
-    """Runs it; `tell` is called some times a second. Raises `CannotServe` where the server never comes up, and
-    `CannotTorture` where this machine does not tell its processes."""
-    processes()
+    """Runs it; `tell` is called some times a second. Raises `CannotServe` where the server never comes up."""
     folder = Path(tempfile.mkdtemp(prefix="catchment-torture-"))
     kept = False
     try:

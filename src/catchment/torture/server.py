@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import httpx
+import psutil
 import tomlkit
 
 from catchment import config
-from catchment.errors import Cannot
 from catchment.settings import Settings
 from catchment.tokens import new_token, token_hash
 from catchment.torture.control import CONTROL_FILE, Control
@@ -34,16 +34,12 @@ _FREE_BYTES = 8 * 1024 * 1024
 Role = Literal["edge", "worker", "core", "server"]
 
 
-class CannotTorture(Cannot):
-    """Why nothing can be tortured here, and what to do."""
-
-
 class Process(NamedTuple):
     """One line of the table of processes."""
 
     pid: int
     parent: int
-    command: str
+    command: str  # with a space on both sides of each word
 
 
 class TorturedServer:
@@ -161,32 +157,18 @@ class TorturedServer:
             return None
 
     def _left(self) -> list[int]:
-        """Process ids of all that is left of it; where nobody can tell, the supervisor, with which the others end."""
-        try:
-            return [one.pid for one in self._table()]
-        except CannotTorture:
-            return [self._process.pid] if self._process and self._process.poll() is None else []
+        """Process ids of all that is left of it."""
+        return [one.pid for one in self._table()]
 
     def _table(self) -> list[Process]:
         """All processes of this data dir."""
-        found = [line.split(None, 3) for line in processes()]
-        marked = f"--data-dir {self.data_dir}"
-        return [
-            Process(int(line[0]), int(line[1]), f" {line[3]} ")
-            for line in found
-            if len(line) == 4 and marked in line[3] and "catchment.torture." in line[3] and not line[2].startswith("Z")
+        found = [
+            Process(one.pid, one.info["ppid"], f" {' '.join(one.info['cmdline'] or ())} ")
+            for one in psutil.process_iter(["ppid", "cmdline", "status"])
+            if one.info["status"] != psutil.STATUS_ZOMBIE
         ]
-
-
-def processes() -> list[str]:
-    """The processes of this machine: ids of itself and its parent, state, command. Raises `CannotTorture`."""
-    command = ["ps", "-axww", "-o", "pid=,ppid=,stat=,args="]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        raise CannotTorture(
-            f"`{' '.join(command)}` fails here, so no process could be found to be killed; install the ps of procps"
-        ) from None
+        marked = f" --data-dir {self.data_dir} "
+        return [one for one in found if marked in one.command and " catchment.torture." in one.command]
 
 
 def write_settings(data_dir: Path, token: str) -> None:
