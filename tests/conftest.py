@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import tomlkit
 
@@ -25,6 +26,11 @@ TOKEN = new_token()
 EXAMPLES = Path(__file__).parent / "examples"
 APPS = 400
 VISIBLE_WITHIN_S = 60.0
+# What is drawn is judged, not how long it took: a machine that stands still for a second is no fault of a test.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 PROFILES = re.compile(r"\bFROM (users|visitors|companies|subscriptions|profiles)\b")
 
 
