@@ -170,7 +170,7 @@ def while_bodies_are_young(server: Server, name: str, check: Callable[[AppOf], N
         began = time.monotonic()
         try:
             return check(AppOf(server, f"{name}{attempt}"))
-        except (AssertionError, OSError, httpx.HTTPError):
+        except Exception:
             if attempt == ATTEMPTS - 1 or time.monotonic() - began < SLOW_AFTER_S:
                 raise
     raise AssertionError
