@@ -32,6 +32,7 @@ FLAGS = [
 ]
 CAMPAIGN = {"utm_source": "google", "utm_campaign": "spring", "gclid": "G1"}
 FLUSH_MS = 100  # how often batches are sent
+WITHIN_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ class Tab:
         self.complaints: list[str] = []
         self.answers: list[Response] = []
         self._context = browser.new_context()
-        self._context.set_default_timeout(30_000)
+        self._context.set_default_timeout(WITHIN_S * 1000)
         self.page = self._new_page()
 
     def visit(self, path: str = "/") -> None:
@@ -251,7 +252,7 @@ def test_batches_are_sent_and_their_queue_is_emptied(tab: Tab, app: AppOf, proxy
     for number in range(12):
         tab.run("moesif.track", f"Clicked {number}")
         tab.run("fetch", f"/api/items/{number}")
-    until(lambda: batched(proxy) >= 24, within_s=30)
+    until(lambda: batched(proxy) >= 24, within_s=WITHIN_S)
     tab.when_nothing_is_queued()
     names = {row["name"] for row in app.events(24)}
     assert names == {f"Clicked {number}" for number in range(12)} | {f"GET /api/items/{number}" for number in range(12)}
@@ -285,7 +286,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_counts_once(
         tab.run("moesif.track", "Opened")  # after this one the browser asks for permission no more
     proxy.losses.append("/v1/actions/batch")
     tab.run("moesif.track", "Clicked")
-    until(lambda: len(proxy.made("POST", "/v1/actions/batch")) == 3, within_s=30)
+    until(lambda: len(proxy.made("POST", "/v1/actions/batch")) == 3, within_s=WITHIN_S)
     tab.when_nothing_is_queued()
     tab.close()
     _, sent, again = (call.json for call in proxy.made("POST", "/v1/actions/batch"))

@@ -16,7 +16,7 @@ from tests.clients.python_programs import Host
 from tests.conftest import AppOf, Server, until, write_apps
 
 REFRESHED_EVERY_S = 60
-SENT_WITHIN_S = 20.0
+SENT_WITHIN_S = 120.0
 ANA = "Basic YW5hOnNlY3JldA=="
 
 
@@ -133,17 +133,15 @@ def test_calls_arrive_as_they_were_made(host: Host, app: AppOf, middleware: Midd
 def test_the_configuration_is_fetched_at_the_start_and_not_with_every_call(
     host: Host, app: AppOf, middleware: Middleware, proxy: Proxy
 ) -> None:
-    started = time.monotonic()
     for round_ in (1, 2):
         for number in range(20):
             host.get(f"/items/{number}", x_user="u1")
         app.events(20 * round_)
-    refreshed = int((time.monotonic() - started) / REFRESHED_EVERY_S)
     tally = proxy.tally()
     assert 1 <= tally.pop("POST /v1/events/batch") < 40
     assert tally.keys() == {"GET /v1/config", "GET /v1/rules"}
-    assert tally["GET /v1/config"] <= 1 + refreshed
-    assert tally["GET /v1/rules"] <= middleware.rules_read_at_start + refreshed
+    assert tally["GET /v1/config"] <= 1 + refreshed(host)
+    assert tally["GET /v1/rules"] <= middleware.rules_read_at_start + refreshed(host)
 
 
 def test_a_batch_sent_again_after_a_lost_answer_is_stored_once(host: Host, app: AppOf, proxy: Proxy) -> None:
@@ -208,8 +206,13 @@ def test_rules_block_and_samples_carry_their_weight(
         host.get("/items/3", x_user="any", x_company="acme")
     host.get("/items/4", x_user="last")
     app.events(1, "name = 'GET /items/4'")
+    rows: list[dict[str, Any]] = []
 
-    rows = app.server.sql("SELECT * FROM events WHERE app = {app:String}", app=app.name)
+    def all_kinds_came() -> bool:  # in several calls, not always in order
+        rows[:] = app.server.sql("SELECT * FROM events WHERE app = {app:String}", app=app.name)
+        return {"GET /items/2", "GET /items/3", "GET /text", "GET /items/13"} <= {row["name"] for row in rows}
+
+    until(all_kinds_came, within_s=SENT_WITHIN_S)
     blocked = {(row["blocked_by"], row["user_id"], row["status"]) for row in rows if row["blocked_by"]}
     assert blocked == {("out-of-quota", "gate", 429), ("closed-shelf", "last", 410)}
     weights = {(row["name"], row["company_id"], row["weight"]) for row in rows if row["user_id"] == "any"}
@@ -237,8 +240,13 @@ def test_a_changed_configuration_reaches_a_client_that_runs(
         file.write_text(tomlkit.dumps(document))
         until(lambda: host.get("/items/1", x_user="gate").status_code == 402, within_s=SENT_WITHIN_S)
         tally = proxy.tally()
-    assert tally["GET /v1/config"] <= 2
-    assert tally["GET /v1/rules"] <= middleware.rules_read_at_start + 1
+    assert tally["GET /v1/config"] <= 2 + refreshed(host)
+    assert tally["GET /v1/rules"] <= middleware.rules_read_at_start + 1 + refreshed(host)
+
+
+def refreshed(host: Host) -> int:
+    """How often its client may have asked again since it was started, only because time has passed."""
+    return int((time.monotonic() - host.started_s) / REFRESHED_EVERY_S)
 
 
 def _json(text: str) -> Any:

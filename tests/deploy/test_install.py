@@ -69,9 +69,9 @@ def test_what_is_installed_serves_and_describes_itself(program: Path, tmp_path: 
     process = subprocess.Popen(serve, cwd=tmp_path, env=alone(), stdout=subprocess.DEVNULL)
     try:
         file = tmp_path / "data" / "run.json"
-        until(lambda: file.exists() or process.poll() is not None, within_s=60)
+        until(lambda: file.exists() or process.poll() is not None, within_s=120)
         address = json.loads(file.read_text())["console"] + "/openapi.json"
-        asked = f"import httpx; print(httpx.get('{address}', trust_env=False).json()['info']['version'])"
+        asked = f"import httpx; print(httpx.get('{address}', trust_env=False, timeout=60).json()['info']['version'])"
         assert run(program, "-c", asked, cwd=tmp_path).strip()
         count = ("sql", "SELECT count() AS n FROM events", "--format", "csv", "--data-dir", "data")
         assert run(program, "-m", "catchment", *count, cwd=tmp_path).split() == ["n", "0"]

@@ -24,6 +24,7 @@ from catchment.settings import MIB, Limits
 from catchment.settings.server import Ingest
 from tests.clients import programs
 from tests.conftest import AppOf, Server, until, write_apps
+from tests.ports import free_port
 
 FILES = Path(__file__).parents[2] / "deploy" / "proxy"
 NAME = "events.example.com"
@@ -52,12 +53,6 @@ class Front(NamedTuple):
             return answer.status, answer.read()
         finally:
             connection.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def nginx(folder: Path, text: str, port: int) -> list[str]:
@@ -120,12 +115,12 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     try:
-        until(lambda: process.poll() is not None or listens(port), within_s=30)
+        until(lambda: process.poll() is not None or listens(port), within_s=60)
         assert process.poll() is None, (folder / "output").read_text()
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def listens(port: int) -> bool:

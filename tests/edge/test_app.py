@@ -356,7 +356,7 @@ class TestTooManyBytesForTheDisk:
         await asyncio.sleep(0)
         assert not waiting.done()
         edge.log.appends[0][1].set_result(None)
-        await asyncio.wait({first, waiting}, timeout=10)
+        await asyncio.wait({first, waiting}, timeout=60)
         assert waiting.done()
         await journal.room_for(edge.settings.log.unsynced_bytes_max)  # alone, there is always room
 

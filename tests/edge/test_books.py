@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from catchment.books import MINUTE_US, Books
 from catchment.dialects.dialect import Arrival
+from catchment.edge import arrivals
 from catchment.edge.journal import Journal
 from catchment.errors import LogUnavailable
 from catchment.log.disk import LocalDisk
@@ -128,6 +130,13 @@ async def test_they_balance_whatever_fails_on_the_way_to_the_disk(
 
 
 class TestEdge:
+    @pytest.fixture(autouse=True)
+    def early(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A clock by which a minute has just begun: the books begin anew with each."""
+        since_ns = time.time_ns() % (MINUTE_US * 1000)
+        clock = SimpleNamespace(time_ns=lambda: time.time_ns() - since_ns, monotonic_ns=time.monotonic_ns)
+        monkeypatch.setattr(arrivals, "time", clock)
+
     async def test_a_refusal_is_in_the_books_too(self, edge: Edge) -> None:
         await edge.send(post(3))
         await edge.send(Exchange("GET", "/nowhere", headers=KEY))
@@ -185,7 +194,7 @@ class TestEdge:
         monkeypatch.setattr(edge.app._journal, "close_minutes", fail_then_close)
         keeping = asyncio.ensure_future(edge.app._keep_books())
         waiting = asyncio.ensure_future(closed.wait())
-        await asyncio.wait({keeping, waiting}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({keeping, waiting}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
         assert closed.is_set()
         assert not keeping.done()
         keeping.cancel()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,12 @@ import pytest
 import trustme
 
 from tests.conftest import until
+from tests.edge.group import KILLED_AFTER_S
+from tests.ports import free_port
 from tests.security.test_tls import any_certificate
 
-WITHIN_S = 15.0  # less than held requests may take, so that nobody can have waited for them
+WITHIN_S = 60.0  # less than held requests may take, so that nobody can have waited for them
+HELD_S_MAX = 2.0 * KILLED_AFTER_S
 WORKERS = 2
 CONNECTIONS = 16  # which reach all processes
 
@@ -30,9 +32,7 @@ class Group:
         cert, key = folder / "cert.pem", folder / "key.pem"
         made.cert_chain_pems[0].write_to_path(str(cert))
         made.private_key_pem.write_to_path(str(key))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.folder = folder
         given = [str(self._port), str(WORKERS), str(cert), str(key), str(folder)]
         with (folder / "output").open("wb") as output:
@@ -42,7 +42,7 @@ class Group:
 
     def ask(self, path: str = "/") -> int:
         """Which process answers, over a connection of its own."""
-        with httpx.Client(verify=any_certificate(), trust_env=False, timeout=60) as client:
+        with httpx.Client(verify=any_certificate(), trust_env=False, timeout=HELD_S_MAX) as client:
             answer = client.get(f"https://127.0.0.1:{self._port}{path}")
         assert answer.status_code == 200
         return int(answer.text)
@@ -71,7 +71,7 @@ class Group:
         self._threads.shutdown()
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(60)
+            self.process.wait(2 * KILLED_AFTER_S)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ class TestRenewal:
         old = group.answering()
         (group.folder / "die").touch()
         group.renew()
-        until(lambda: group.told("those before stay") == 1, within_s=WITHIN_S)
+        until(lambda: bool(group.told("those before stay")), within_s=WITHIN_S)
         assert group.answering() == old
         (group.folder / "die").unlink()
         until(lambda: len(group.answering()) == WORKERS and not group.answering() & old, within_s=WITHIN_S)
@@ -152,7 +152,7 @@ class TestNoRoomForAnotherProcess:
         killed = min(before)
         (group.folder / "full").touch()
         os.kill(killed, signal.SIGKILL)
-        until(lambda: group.told("no new process can be started now") == 1, within_s=WITHIN_S)
+        until(lambda: bool(group.told("no new process can be started now")), within_s=WITHIN_S)
         assert all(map(alive, before - {killed}))
         (group.folder / "full").unlink()
         until(lambda: len(group.answering() - {killed}) == WORKERS, within_s=WITHIN_S)
@@ -161,7 +161,7 @@ class TestNoRoomForAnotherProcess:
     def test_a_stop_meanwhile_is_one_in_order(self, group: Group) -> None:
         (group.folder / "full").touch()
         os.kill(min(group.answering()), signal.SIGKILL)
-        until(lambda: group.told("no new process can be started now") == 1, within_s=WITHIN_S)
+        until(lambda: bool(group.told("no new process can be started now")), within_s=WITHIN_S)
         group.process.terminate()
         assert group.process.wait(WITHIN_S) == 0
 
@@ -169,7 +169,7 @@ class TestNoRoomForAnotherProcess:
         old = group.answering()
         (group.folder / "full").touch()
         group.renew()
-        until(lambda: group.told("those before stay") == 1, within_s=WITHIN_S)
+        until(lambda: bool(group.told("those before stay")), within_s=WITHIN_S)
         assert group.answering() == old
         (group.folder / "full").unlink()
         until(lambda: len(group.answering()) == WORKERS and not group.answering() & old, within_s=WITHIN_S)

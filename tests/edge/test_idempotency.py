@@ -287,7 +287,7 @@ def test_a_key_of_bytes_that_are_no_ascii_is_refused(app: AppOf) -> None:
     host, port = app.server.ingest.removeprefix("http://").split(":")
     head = f"POST /v1/actions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
     head += f"X-Moesif-Application-Id: {app.moesif_headers['X-Moesif-Application-Id']}\r\n"
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(head.encode() + b"Idempotency-Key: \xff\xc3\xa9\r\n\r\n" + body)
         assert connection.recv(1000).startswith(b"HTTP/1.1 400")
 
@@ -315,7 +315,7 @@ def test_without_its_memory_a_repeated_call_still_counts_once(own_server: Server
     """What a kill between the log and the memory leaves, or a disk that has no room for the memory."""
     app = AppOf(own_server, "default")
     first = {source: said(send(app, source, "key")) for source in SOURCES}
-    with sqlite3.connect(own_server.data_dir / answers.FILE_NAME, timeout=10) as connection:
+    with sqlite3.connect(own_server.data_dir / answers.FILE_NAME, timeout=60) as connection:
         connection.execute("DELETE FROM answers")
     connection.close()
     assert {source: said(send(app, source, "key")) for source in SOURCES} == first
@@ -373,7 +373,8 @@ def test_clients_that_send_again_after_kills_count_once(own_server: Server) -> N
             os.kill(workers[kill % len(workers)], signal.SIGKILL)
     done.set()
     for client in clients:
-        client.join(30)
+        client.join(120)
+    assert not any(client.is_alive() for client in clients)
     tokens = {name: token for client in clients for name, token in client.tokens.items()}
     assert any(client.retries for client in clients), "the kills were felt"
     assert [client.other_tokens for client in clients] == [[]] * len(clients)

@@ -218,8 +218,9 @@ class TestFile:
         assert [found.process for found in files.read_all(tmp_path)] == ["edge-0", "edge-1"]
 
     def test_that_cannot_be_written_is_told_once_and_fails_nothing(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(files, "WRITE_S", 3600.0)  # the observer's own thread would tell of it as well
         observer = Observer(tmp_path / "figures")
         observer.open("edge-0", lambda: 0)
         (tmp_path / "figures" / "edge-0.new").mkdir()

@@ -22,7 +22,7 @@ from tests.test_serve import certificate
 
 __all__ = ["certificate"]  # a fixture
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 # A handler that is called thousands of times a second meets the main loop at every place of it.
 STORMED = """
@@ -44,7 +44,7 @@ assert group.interrupt_signal
 
 @pytest.mark.parametrize("parent", ["EdgeParent", "EdgeGroup"])
 def test_a_signal_that_comes_at_any_moment_finds_no_lock_held(parent: str) -> None:
-    subprocess.run([sys.executable, "-c", STORMED % parent], timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", STORMED % parent], timeout=300, check=True)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -14,6 +14,7 @@ import pytest
 import tomlkit
 
 from catchment import config
+from catchment.edge import rates as rates_module
 from catchment.edge.rates import LOCK_MS_MAX, Bucket, Rates
 from catchment.settings import App, RateLimit
 from tests.conftest import Server, until, write_apps
@@ -21,6 +22,7 @@ from tests.conftest import Server, until, write_apps
 SECOND_NS = 1_000_000_000
 ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
 BATCH = {"events": [{"name": "ue.x"}]}
+TOO_MANY = "too many requests"
 MOLOCO = {"event_type": "HOME", "channel_type": "SITE", "timestamp": 1617870506121, "user_id": "u"}
 
 
@@ -93,7 +95,10 @@ class TestBucket:
         clock.wait(1)
         assert sum(bucket.take().allowed for _ in range(150) for bucket in (first, second)) == 100
 
-    def test_requests_at_the_same_instant_are_all_counted(self, tmp_path: Path) -> None:
+    def test_requests_at_the_same_instant_are_all_counted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rates_module, "LOCK_MS_MAX", 60_000.0)  # on a busy machine a thread may hold it for long
         buckets = [Bucket(tmp_path / "b", limit(0.001, 500)) for _ in range(4)]  # a lock of its own each
         allowed = [0] * len(buckets)
 
@@ -116,7 +121,7 @@ class TestBucket:
         assert not Bucket(tmp_path / "b", limit(10, 3), clock).take().allowed
 
     def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up(self, tmp_path: Path) -> None:
-        bucket = Bucket(tmp_path / "b", limit(10, 1))
+        bucket = Bucket(tmp_path / "b", limit(0.001, 1))
         with (tmp_path / "b").open("rb") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             began = time.monotonic()
@@ -166,7 +171,8 @@ class TestRates:
         assert "a rate limit does not limit" in caplog.text
 
 
-SLOW = {"requests_per_second": 0.01, "burst_requests": 40}  # far slower than any machine runs this test
+SLOW = {"requests_per_second": 0.001, "burst_requests": 40}  # far slower than any machine runs this test
+ONE = {"requests_per_second": 0.001, "burst_requests": 1}
 QUICK = {"requests_per_second": 20, "burst_requests": 1}
 
 
@@ -174,9 +180,10 @@ QUICK = {"requests_per_second": 20, "burst_requests": 1}
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose applications have limits."""
     folder = tmp_path_factory.mktemp("limited")
-    write_apps(folder, ["default", "slow", "quick", "tight"])
+    write_apps(folder, ["default", "slow", "one", "quick", "tight"])
     document: Any = tomlkit.parse((folder / config.FILE_NAME).read_text())
-    limits: dict[str, Any] = {"slow": SLOW, "quick": QUICK, "tight": {"requests_per_second": 0.5, "burst_requests": 1}}
+    tight = {"requests_per_second": 0.5, "burst_requests": 1}
+    limits: dict[str, Any] = {"slow": SLOW, "one": ONE, "quick": QUICK, "tight": tight}
     for name, given in limits.items():
         for source in ("moesif", "batch", "moloco"):
             document["apps"][name][source]["rate_limit"] = given
@@ -205,6 +212,12 @@ def send(server: Server, app_name: str, source: str) -> httpx.Response:
         return client.post(server.ingest + path, json=body, headers=headers)
 
 
+def refused_after(answers: list[httpx.Response], server: Server) -> bool:
+    """Whether one more call of `tight` is refused; a machine that stood still meanwhile is no reason."""
+    answers.append(send(server, "tight", "moesif"))
+    return answers[-1].status_code == 429
+
+
 class TestOverTheWire:
     def test_two_workers_take_the_burst_and_not_one_more(self, limited: Server) -> None:
         answers = [send(limited, "slow", "moesif") for _ in range(60)]
@@ -216,16 +229,16 @@ class TestOverTheWire:
         assert len(rows) == 40
         query = "SELECT * FROM rejections WHERE app = 'slow' AND source = 'moesif'"
         kept = limited.rows_when(20, query)[0]
-        assert (kept["status"], kept["payload"], kept["reason"]) == (429, "", "too many requests")
+        assert (kept["status"], kept["payload"], kept["reason"]) == (429, "", TOO_MANY)
 
     def test_who_waits_as_told_is_taken(self, limited: Server) -> None:
-        assert send(limited, "tight", "moesif").status_code == 201
-        refused = send(limited, "tight", "moesif")
-        assert refused.status_code == 429
-        wait_s = int(refused.headers["retry-after"])
+        answers = [send(limited, "tight", "moesif")]
+        assert answers[0].status_code == 201
+        until(lambda: refused_after(answers, limited), within_s=60)  # the second, unless it came late
+        wait_s = int(answers[-1].headers["retry-after"])
         assert 1 <= wait_s <= 2
         deadline = time.monotonic() + wait_s
-        until(lambda: time.monotonic() > deadline, within_s=5)
+        until(lambda: time.monotonic() > deadline, within_s=60)
         assert send(limited, "tight", "moesif").status_code == 201
 
     def test_no_more_than_the_rate_comes_through_however_many_try(self, limited: Server) -> None:
@@ -244,7 +257,7 @@ class TestOverTheWire:
         threads = [threading.Thread(target=press) for _ in range(4)]
         for thread in threads:
             thread.start()
-        until(lambda: taken.count(200) >= 30, within_s=60)
+        until(lambda: taken.count(200) >= 30, within_s=120)
         done.set()
         for thread in threads:
             thread.join()
@@ -255,27 +268,23 @@ class TestOverTheWire:
     @pytest.mark.parametrize(
         ("source", "status", "retry_after", "body"),
         [
-            ("moesif", 201, "2", {"moesif_error": {"code": "too_many_requests", "msg": "too many requests"}}),
-            ("batch", 201, "5", {"code": 60, "type": "TOO_MANY_REQUESTS", "message": "too many requests"}),
-            ("moloco", 200, "2", {"code": 8, "message": "too many requests", "details": []}),
+            ("moesif", 201, range(900, 1001), {"moesif_error": {"code": "too_many_requests", "msg": TOO_MANY}}),
+            ("batch", 201, range(5, 6), {"code": 60, "type": "TOO_MANY_REQUESTS", "message": TOO_MANY}),
+            ("moloco", 200, range(900, 1001), {"code": 8, "message": TOO_MANY, "details": []}),
         ],
     )
     def test_each_vendor_has_its_form(
-        self, limited: Server, source: str, status: int, retry_after: str, body: Any
+        self, limited: Server, source: str, status: int, retry_after: range, body: Any
     ) -> None:
-        if source == "moesif":  # another test uses its bucket up
-            until(lambda: send(limited, "tight", source).headers["ratelimit"] == '"default";r=0;t=2', within_s=20)
-        else:
-            accepted = send(limited, "tight", source)
-            assert accepted.status_code == status
-            assert accepted.headers["ratelimit-policy"] == '"default";q=1;w=2'
-            assert accepted.headers["ratelimit"] == '"default";r=0;t=2'
-        refused = send(limited, "tight", source)
+        accepted = send(limited, "one", source)
+        assert accepted.status_code == status
+        assert accepted.headers["ratelimit-policy"] == '"default";q=1;w=1000'
+        assert accepted.headers["ratelimit"] == '"default";r=0;t=1000'
+        refused = send(limited, "one", source)
         assert refused.status_code == 429
         assert refused.json() == body
-        assert int(refused.headers["retry-after"]) <= int(retry_after)
-        assert source != "batch" or refused.headers["retry-after"] == "5"
-        assert refused.headers["ratelimit-policy"] == '"default";q=1;w=2'
+        assert int(refused.headers["retry-after"]) in retry_after
+        assert refused.headers["ratelimit-policy"] == '"default";q=1;w=1000'
         assert refused.headers["ratelimit"].startswith('"default";r=0;t=')
 
     def test_a_page_of_a_browser_may_read_the_fields(self, limited: Server) -> None:

@@ -16,6 +16,7 @@ from catchment.log.room import DISK_FULL, LOG_FULL
 from tests.edge.test_app import KEY, Edge, Exchange, post
 
 FOR_EVER_S = 3600.0
+WITHIN_S = 60.0  # what is bound to happen
 
 
 class Part(bytes):
@@ -146,14 +147,14 @@ class TestTheBodyOfACallThatWasRefusedWithoutIt:
         assert await edge.send(post(1)) == (201, b"1000")
         for call in silent:
             await call.send(b"")
-        await asyncio.wait(tasks, timeout=10)
+        await asyncio.wait(tasks, timeout=WITHIN_S)
         assert [call.answer for call in silent] == [(401, b"no key")] * 3
 
     async def test_it_is_not_waited_for_for_long(
         self, edge: Edge, silent: list[Coming], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(request, "DRAIN_SECONDS_MAX", 0.05)
-        await asyncio.wait_for(edge.begin(silent[0]), timeout=10)
+        await asyncio.wait_for(edge.begin(silent[0]), timeout=WITHIN_S)
         assert silent[0].answer == (401, b"no key")
 
     async def test_of_more_than_a_few_hundred_none_is_waited_for(
@@ -170,12 +171,12 @@ class TestTheBodyOfACallThatWasRefusedWithoutIt:
         assert (silent[0].answer, later.answer) == ((401, b"no key"), None)
         for task in (*tasks, waits):
             task.cancel()
-        await asyncio.wait([*tasks, waits], timeout=10)
+        await asyncio.wait([*tasks, waits], timeout=WITHIN_S)
         assert edge.app._drains == 0
 
     async def test_a_larger_one_is_not_let_in(self, edge: Edge) -> None:
         large = Coming(headers={"content-length": "65537"})
-        await asyncio.wait_for(edge.begin(large), timeout=10)
+        await asyncio.wait_for(edge.begin(large), timeout=WITHIN_S)
         assert (large.answer, large.reads) == ((401, b"no key"), 0)
 
 
@@ -187,7 +188,7 @@ class TestWhatWasStillComingWhenNothingIsTakenAnyMore:
         maintenance.begin(tmp_path, "")
         edge.maintenance.look()
         await call.send(b"1")
-        await asyncio.wait({task}, timeout=0.5)
+        await asyncio.wait({task}, timeout=WITHIN_S)
         assert call.answer == (503, b"the server is in maintenance; try again later")
         assert ("retry-after", "30") in call.answer_headers
         assert edge.log.appends == []
@@ -199,7 +200,7 @@ class TestWhatWasStillComingWhenNothingIsTakenAnyMore:
         await settle()
         edge.room.short = short
         await call.send(b"1")
-        await asyncio.wait({task}, timeout=0.5)
+        await asyncio.wait({task}, timeout=WITHIN_S)
         assert call.answer == (503, b"the server has no room for events now; try again later")
         assert edge.log.appends == []
 

@@ -16,6 +16,7 @@ __all__ = ["edge"]  # a fixture
 
 MAX = 1000  # bytes that may wait for the disk
 LARGE = MAX  # a body of which only half may fit
+WITHIN_S = 60.0  # what is bound to happen
 
 
 class Appending:
@@ -102,7 +103,7 @@ async def test_one_that_is_cancelled_while_it_waits_hands_its_turn_on(appending:
     assert waiting[1 - who].done()
     assert last.done()
     assert appending.let_in == [["second", "first"][who], "last"]
-    await asyncio.wait_for(appending.journal.room_for(LARGE), 1)
+    await asyncio.wait_for(appending.journal.room_for(LARGE), WITHIN_S)
 
 
 async def test_the_only_one_that_waits_lets_others_in_when_it_is_cancelled(appending: Appending) -> None:
@@ -121,7 +122,7 @@ async def test_what_brings_no_body_waits_for_nobody(appending: Appending) -> Non
     await appending.settle()
     for _ in range(3):
         appending.append(100)  # a call without a body may still bring an event
-        await asyncio.wait_for(appending.journal.room_for(0), 1)
+        await asyncio.wait_for(appending.journal.room_for(0), WITHIN_S)
     assert not large.done()
     await appending.sync(0)
     assert large.done(), "what came before it is durable, and it waits for nothing that came later"
@@ -137,14 +138,14 @@ async def test_waiting_has_an_end_on_a_disk_that_hangs(appending: Appending, mon
     monkeypatch.setattr(journal_module, "ROOM_WITHIN_S", 0.01)
     appending.append(900)
     bodies = [appending.body("a", LARGE, 0), appending.body("b", LARGE, 0)]
-    await asyncio.wait(bodies, timeout=10)
+    await asyncio.wait(bodies, timeout=WITHIN_S)
     for body in bodies:
         error = body.exception()
         assert isinstance(error, LogUnavailable)
         assert error.cause == "unsynced_bytes"
     assert len(appending.log.appends) == 1
     await appending.sync(0)
-    await asyncio.wait_for(appending.journal.room_for(LARGE), 1)
+    await asyncio.wait_for(appending.journal.room_for(LARGE), WITHIN_S)
 
 
 async def test_a_call_that_waited_too_long_is_answered_503(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +154,7 @@ async def test_a_call_that_waited_too_long_is_answered_503(edge: Edge, monkeypat
     begun = edge.begin(Exchange("POST", "/post", b"1", headers=KEY))
     await asyncio.sleep(0)
     large = Exchange("POST", "/post", b"1".ljust(MAX), headers=KEY)
-    await asyncio.wait({edge.begin(large)}, timeout=10)
+    await asyncio.wait({edge.begin(large)}, timeout=WITHIN_S)
     assert large.answer == (503, b"the event store is busy; try again")
     assert ("retry-after", "5") in large.answer_headers
     edge.log.appends[0][1].set_result(None)

@@ -1,14 +1,15 @@
 """A server that is attacked. After each test it must answer as before; in the end its log output is looked at."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TOKEN, AppOf, Server, write_apps
-from tests.security.wire import Heard, said
+from tests.conftest import TOKEN, AppOf, Server, until, write_apps
+from tests.security.wire import Heard, one_answer, said
 
+HEALTHY_WITHIN_S = 60.0
 ACTION = b'{"action_name":"A","user_id":"u","request":{"uri":"https://x/y"}}'
 
 
@@ -40,8 +41,18 @@ class Target:
         line = line or b"POST " + (b"/v1/actions" if port == "ingest" else b"/api/sql") + b" HTTP/1.1"
         return line + b"\r\nHost: localhost\r\n" + own + b"\r\n" + fields + b"\r\n" + rest
 
-    def said(self, port: str, fields: bytes, rest: bytes, *, line: bytes | None = None) -> Heard:
-        return said(self.url(port), self.request(port, fields, rest, line=line))
+    def said(
+        self,
+        port: str,
+        fields: bytes,
+        rest: bytes,
+        *,
+        line: bytes | None = None,
+        enough: Callable[[bytes], bool] = one_answer,
+        closes: bool = False,
+    ) -> Heard:
+        """What it says to that request, see `wire.said`."""
+        return said(self.url(port), self.request(port, fields, rest, line=line), enough=enough, closes=closes)
 
     def is_healthy(self) -> bool:
         for url in (self.server.ingest, self.server.console):
@@ -66,4 +77,4 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 @pytest.fixture
 def target(attacked: Target) -> Iterator[Target]:
     yield attacked
-    assert attacked.is_healthy()
+    until(attacked.is_healthy, within_s=HEALTHY_WITHIN_S)  # what was sent last may still keep it busy

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from catchment.settings import Console
 from catchment.tokens import new_token, token_hash
 from catchment.watch import FileWatch
 from tests.conftest import TOKEN, Server, catchment, give_token, until, write_apps
+from tests.security.test_files import there
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 RIGHT = {"authorization": f"Bearer {TOKEN}"}
 WRONG = {"authorization": f"Bearer {new_token()}"}
 ATTEMPTS_MAX = 10
@@ -60,16 +62,19 @@ def raw(url: str, request: bytes) -> bytes:
 
 def asked_from(address: str, url: str, headers: dict[str, str]) -> int:
     """The status that somebody at this address of the machine gets."""
-    with httpx.Client(transport=httpx.HTTPTransport(local_address=address)) as http:
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=address), timeout=WITHIN_S) as http:
         return http.get(f"{url}/api/status", headers=headers).status_code
 
 
 class TestAtRest:
     def test_the_token_is_in_no_file_of_the_data_dir(self, guarded: Server) -> None:
         assert guarded.api.get("/api/status").status_code == 200
-        files = [path for path in guarded.data_dir.rglob("*") if path.is_file()]
-        assert len(files) > 10
-        assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+        read = 0
+        for path in there(guarded.data_dir):
+            with suppress(FileNotFoundError, IsADirectoryError):  # the server may put another one in its place
+                assert TOKEN.encode() not in path.read_bytes(), path
+                read += 1
+        assert read > 10
 
     def test_the_token_is_in_the_environment_of_no_process(self, guarded: Server) -> None:
         for pid in (guarded.process.pid, *guarded.parts("edge"), *guarded.parts("core")):

@@ -15,7 +15,7 @@ import tomlkit
 from catchment import config
 from tests.conftest import TOKEN, AppOf, Server, catchment, until, write_apps
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 ACTION = {"action_name": "A", "user_id": "u", "request": {"uri": "https://x/y"}}
 SENDERS_OWN = "a-session-token-of-a-user"
 

@@ -9,8 +9,9 @@ import json
 import pytest
 
 from tests.security.conftest import ACTION, Target
-from tests.security.wire import said
+from tests.security.wire import said, two_answers
 
+REST_WITHIN_S = 10.0  # for a server that waits for the rest of a chunk
 QUERY = b'{"query":"SELECT 1"}'
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PORTS = pytest.mark.parametrize("port", ["ingest", "console"])
@@ -30,7 +31,7 @@ class TestWhereARequestEnds:
     @PORTS
     def test_the_plain_case_is_answered_twice(self, target: Target, port: str) -> None:
         body = body_of(port)
-        told = target.said(port, b"Content-Length: %d\r\n" % len(body), body + SECOND)
+        told = target.said(port, b"Content-Length: %d\r\n" % len(body), body + SECOND, enough=two_answers)
         assert told.statuses == [201 if port == "ingest" else 200, 404]
 
     @PORTS
@@ -40,7 +41,7 @@ class TestWhereARequestEnds:
             (b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n", chunked(body_of(port))),
             (b"Content-Length: %d\r\nX: y\r\nTransfer-Encoding:\tChunked\r\n", chunked(body_of(port))),
         ):
-            told = target.said(port, fields % (len(rest) + len(SECOND)), rest + SECOND)
+            told = target.said(port, fields % (len(rest) + len(SECOND)), rest + SECOND, closes=True)
             assert len(told.statuses) == 1
             assert told.closed
 
@@ -66,7 +67,7 @@ class TestWhereARequestEnds:
     def test_a_length_that_is_no_number_is_refused(self, target: Target, port: str, length: bytes) -> None:
         body = body_of(port)
         value = length % len(body) if b"%" in length else length
-        told = target.said(port, b"Content-Length: " + value + b"\r\n", body + SECOND)
+        told = target.said(port, b"Content-Length: " + value + b"\r\n", body + SECOND, closes=True)
         assert told.statuses == [400]
         assert told.closed
 
@@ -84,7 +85,7 @@ class TestWhereARequestEnds:
     )
     def test_two_lengths_or_a_hidden_one_are_refused(self, target: Target, port: str, fields: bytes) -> None:
         body = body_of(port)
-        told = target.said(port, fields % len(body), body + SECOND)
+        told = target.said(port, fields % len(body), body + SECOND, closes=True)
         assert set(told.statuses) <= {400}
         assert told.closed
 
@@ -110,7 +111,7 @@ class TestWhereARequestEnds:
     def test_chunks_that_are_only_hinted_at_are_not_taken_for_any(
         self, target: Target, port: str, field: bytes
     ) -> None:
-        told = target.said(port, field + b"\r\n", chunked(body_of(port)) + SECOND)
+        told = target.said(port, field + b"\r\n", chunked(body_of(port)) + SECOND, closes=True)
         assert set(told.statuses) == {400}
         assert told.closed
 
@@ -129,7 +130,7 @@ class TestWhereARequestEnds:
     )
     def test_a_chunk_of_no_size_is_refused(self, target: Target, port: str, body: bytes) -> None:
         text = body_of(port)
-        told = target.said(port, b"Transfer-Encoding: chunked\r\n", body % (len(text), text) + SECOND)
+        told = target.said(port, b"Transfer-Encoding: chunked\r\n", body % (len(text), text) + SECOND, closes=True)
         assert told.statuses == [400]
         assert told.closed
 
@@ -137,18 +138,21 @@ class TestWhereARequestEnds:
     def test_a_chunk_that_ends_elsewhere_ends_the_connection(self, target: Target, port: str) -> None:
         text = body_of(port)
         for body in (b"%x\r\n%s0\r\n\r\n", b"%x\r\n%sXX0\r\n\r\n"):
-            told = target.said(port, b"Transfer-Encoding: chunked\r\n", body % (len(text), text) + SECOND)
+            told = target.said(port, b"Transfer-Encoding: chunked\r\n", body % (len(text), text) + SECOND, closes=True)
             assert len(told.statuses) == 1
             assert told.closed
 
     @pytest.mark.parametrize("size", [b"F" * 16, b"F" * 17, b"1" + b"0" * 16, b"7" + b"F" * 15])
     def test_a_chunk_as_large_as_the_world_is_refused(self, target: Target, size: bytes) -> None:
-        told = target.said("ingest", b"Transfer-Encoding: chunked\r\n", size + b"\r\n" + ACTION + b"\r\n0\r\n\r\n")
+        request = target.request(
+            "ingest", b"Transfer-Encoding: chunked\r\n", size + b"\r\n" + ACTION + b"\r\n0\r\n\r\n"
+        )
+        told = said(target.server.ingest, request, within_s=REST_WITHIN_S)
         assert set(told.statuses) <= {400}
 
     def test_an_extension_of_a_chunk_without_end_is_refused(self, target: Target) -> None:
         body = b"%x;%s\r\n%s\r\n0\r\n\r\n" % (len(ACTION), b"a" * 100_000, ACTION)
-        told = target.said("ingest", b"Transfer-Encoding: chunked\r\n", body + SECOND)
+        told = target.said("ingest", b"Transfer-Encoding: chunked\r\n", body + SECOND, closes=True)
         assert (told.statuses, told.closed) == ([400], True)
 
     @PORTS
@@ -211,7 +215,7 @@ class TestHeaders:
         "fields", [b"x: %s\r\n" % (b"a" * 3_000_000), b"a: b\r\n" * 100_000, b"%s: y\r\n" % (b"x" * 10**6)]
     )
     def test_more_than_fits_is_refused_before_it_is_read(self, target: Target, port: str, fields: bytes) -> None:
-        told = target.said(port, fields, b"", line=b"GET /health/live HTTP/1.1")
+        told = target.said(port, fields, b"", line=b"GET /health/live HTTP/1.1", closes=True)
         assert set(told.statuses) <= {400, 431}
         assert told.closed
 
@@ -251,12 +255,12 @@ class TestPaths:
     @PORTS
     @pytest.mark.parametrize("path", [b"/a\x00b", b"/a b", b"/\xff", b"/\x7f"])
     def test_a_path_with_what_no_path_has_is_refused(self, target: Target, port: str, path: bytes) -> None:
-        told = target.said(port, b"", b"", line=b"GET " + path + b" HTTP/1.1")
+        told = target.said(port, b"", b"", line=b"GET " + path + b" HTTP/1.1", closes=True)
         assert (told.statuses, told.closed) == ([400], True)
 
     @PORTS
     def test_a_path_without_end_is_refused(self, target: Target, port: str) -> None:
-        told = target.said(port, b"", b"", line=b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1")
+        told = target.said(port, b"", b"", line=b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1", closes=True)
         assert set(told.statuses) <= {400, 414, 431}
         assert told.closed
 

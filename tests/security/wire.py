@@ -2,14 +2,16 @@
 
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 import httpx
 
-ANSWERED_WITHIN_S = 10.0
-QUIET_S = 0.4  # how long nothing may come from a server that keeps the connection open
+ANSWERED_WITHIN_S = 30.0
+QUIET_S = 0.4  # how long nothing may come from a server that has said enough and keeps the connection open
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION = 0x0, 0x1, 0x3, 0x4, 0x7, 0x9
 END_STREAM, END_HEADERS = 0x1, 0x4
@@ -24,16 +26,49 @@ class Heard(NamedTuple):
     closed: bool
 
 
-def said(url: str, data: bytes) -> Heard:
-    """Sends these bytes over a new connection and listens until the server closes it or is quiet."""
+def one_answer(raw: bytes) -> bool:
+    """Whether one answer over HTTP/1.1 has come as a whole."""
+    return answers(raw) >= 1
+
+
+def two_answers(raw: bytes) -> bool:
+    return answers(raw) >= 2
+
+
+def answers(raw: bytes) -> int:
+    """How many answers have come as a whole."""
+    count = 0
+    while b"\r\n\r\n" in raw:
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head + b"\r\n")
+        body_bytes = int(length[1]) if length else 0
+        if len(rest) < body_bytes:
+            break
+        raw = rest[body_bytes:]
+        count += 1
+    return count
+
+
+def said(
+    url: str,
+    data: bytes,
+    *,
+    enough: Callable[[bytes], bool] = one_answer,
+    closes: bool = False,
+    within_s: float = ANSWERED_WITHIN_S,
+) -> Heard:
+    """Sends these bytes over a new connection and listens until the server closes it, or is quiet after it has said
+    `enough`. A machine that is busy may be quiet for long before that. One that `closes` has not said enough before."""
     raw, closed = b"", False
     with connected(url) as connection:
         with suppress(ConnectionError):
             connection.sendall(data)
+        connection.settimeout(within_s)
         try:
             while part := connection.recv(65536):
                 raw += part
-                connection.settimeout(QUIET_S)
+                if enough(raw) and not closes:
+                    connection.settimeout(QUIET_S)
             closed = True
         except TimeoutError:
             pass

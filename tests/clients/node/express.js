@@ -13,9 +13,9 @@ function say(document) {
 const middleware = moesif({
   applicationId: process.env.CATCHMENT_APPLICATION_ID,
   baseUri: process.env.CATCHMENT_URL,
-  batchMaxTime: 600, // the least that it takes
+  batchMaxTime: Number(process.env.BATCH_MS || 600), // the least that it takes
   batchSize: 10,
-  maxOutgoingTimeout: 1000,
+  maxOutgoingTimeout: Number(process.env.OUTGOING_MS || 1000),
   identifyUser: (req) => req.headers['x-user'],
   identifyCompany: (req) => req.headers['x-company'],
   getSessionToken: (req) => req.headers.authorization,
