@@ -3,8 +3,10 @@
 import itertools
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import tomlkit
+from hypothesis import HealthCheck, settings
 
 from catchment import config
 from catchment.supervisor import trust
@@ -24,8 +27,17 @@ from catchment.tokens import new_token, token_hash
 TOKEN = new_token()
 EXAMPLES = Path(__file__).parent / "examples"
 APPS = 400
-VISIBLE_WITHIN_S = 20.0
+# What is bound to happen is given this long: a busy machine may stand still for many seconds, and it costs nothing.
+STARTED_WITHIN_S = 120.0
+VISIBLE_WITHIN_S = 60.0
+# Below those that systems give out by themselves, and each worker of a test run has its own: nobody else gets a port
+# between its choice and the moment when a server listens there.
+PORTS, WORKERS_MAX = range(20_000, 32_000), 16
 PROFILES = re.compile(r"\bFROM (users|visitors|companies|subscriptions|profiles)\b")
+
+# How long an example takes says more about the machine than about what is tested.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 class Server:
@@ -35,23 +47,26 @@ class Server:
         self,
         data_dir: Path,
         *options: str,
-        ports: tuple[str, str] = ("0", "0"),
+        ports: tuple[str, str] | None = None,
         environment: dict[str, str] | None = None,
         output: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self._environment = environment or {}
         self._output = output
-        self._options = ["--port", ports[0], "--console-port", ports[1], *options]
+        self._ports = ports
+        self._options = options
         self.start()
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
         give_token(self.data_dir)
-        command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(self.data_dir), *self._options]
+        port, console_port = self._ports or (str(free_port()), str(free_port()))
+        command = [sys.executable, "-m", "catchment", "serve", "--data-dir", str(self.data_dir)]
+        command += ["--port", port, "--console-port", console_port, *self._options]
         self.process = self._popen(command)
         run_file = self.data_dir / "run.json"
-        until(lambda: run_file.exists() or self.process.poll() is not None, within_s=60)
+        until(lambda: run_file.exists() or self.process.poll() is not None, within_s=STARTED_WITHIN_S)
         assert self.process.poll() is None, "the server did not start"
         run = json.loads(run_file.read_text())
         assert run["pid"] == self.process.pid
@@ -60,7 +75,7 @@ class Server:
             app["app"]: app for app in json.loads(catchment("keys", "--format", "json", data_dir=self.data_dir))
         }
         tls = run["tls_cert"]
-        self.http = httpx.Client(verify=trust(tls), trust_env=False, timeout=30)
+        self.http = httpx.Client(verify=trust(tls), trust_env=False, timeout=60)
         self.api = httpx.Client(
             base_url=self.console,
             verify=trust(tls),
@@ -172,6 +187,26 @@ def until(
         time.sleep(0.02)
 
 
+def _ports_of_this_worker() -> Iterator[int]:
+    """From somewhere on, for other test runs may go on on this machine."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = PORTS[number % WORKERS_MAX :: WORKERS_MAX]
+    begin = random.SystemRandom().randrange(len(mine))
+    return itertools.cycle([*mine[begin:], *mine[:begin]])
+
+
+_ports = _ports_of_this_worker()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and that nobody else is given until a server does."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def catchment(*arguments: str, data_dir: Path, code: int = 0, environment: dict[str, str] | None = None) -> str:
     """Runs the command line; its standard output, or its standard error where it is meant to fail."""
     command = [sys.executable, "-m", "catchment", *arguments, "--data-dir", str(data_dir)]
@@ -220,7 +255,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write_apps(data_dir, ["default", *(f"app{number}" for number in range(APPS))])
     running = Server(data_dir, "--workers", "2")
     yield running
-    until(lambda: running.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=60)
+    until(lambda: running.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=VISIBLE_WITHIN_S)
     assert running.stop() == 0
 
 
