@@ -30,6 +30,7 @@ APPS = 400
 # What is bound to happen is given this long: a busy machine may stand still for many seconds, and it costs nothing.
 STARTED_WITHIN_S = 120.0
 VISIBLE_WITHIN_S = 60.0
+STATUS_WITHIN_S = 30.0
 # Below those that systems give out by themselves, and each worker of a test run has its own: nobody else gets a port
 # between its choice and the moment when a server listens there.
 PORTS, WORKERS_MAX = range(20_000, 32_000), 16
@@ -216,10 +217,18 @@ def catchment(*arguments: str, data_dir: Path, code: int = 0, environment: dict[
 
 
 def status(data_dir: Path, *options: str, code: int) -> str:
-    """What `catchment status` prints, and that it ends with this code; its figures are printed whatever the code is."""
+    """What `catchment status` prints once it ends with this code; its figures are printed whatever the code is. The
+    core and the edge have a few seconds to answer it, for which the machine may stand still, so it is asked again."""
     command = [sys.executable, "-m", "catchment", "status", *options, "--data-dir", str(data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (code, ""), done.stdout
+    done: subprocess.CompletedProcess[str]
+
+    def as_expected() -> bool:
+        nonlocal done
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.stderr == "", done.stdout
+        return done.returncode == code
+
+    until(as_expected, within_s=STATUS_WITHIN_S, otherwise=lambda: f"ended with {done.returncode}: {done.stdout}")
     return done.stdout
 
 
