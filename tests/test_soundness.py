@@ -93,8 +93,8 @@ def test_a_broken_file_is_in_the_metrics_the_log_output_and_status_until_it_is_m
         file.write_text(sound.replace("[limits]", "[limits]\nlots = 1"))
         until(lambda: value(server, METRIC) == 0, within_s=WITHIN_S, otherwise=told.read_text)
         assert "the next start will fail until that is mended" in told.read_text()
-        assert json.loads(status(data_dir, "--format", "json", code=0))["settings_sound"] is False
-        assert "settings catchment.toml has a mistake: the next start will fail" in status(data_dir, code=0)
+        assert json.loads(status(data_dir, "--format", "json", code=0, warns=True))["settings_sound"] is False
+        assert "settings catchment.toml has a mistake: the next start will fail" in status(data_dir, code=0, warns=True)
         file.write_text(sound)
         until(lambda: value(server, METRIC) == 1, within_s=WITHIN_S, otherwise=told.read_text)
         assert json.loads(status(data_dir, "--format", "json", code=0))["settings_sound"] is True
