@@ -28,8 +28,9 @@ NOT_THERE = "but the core is not there yet: "
 def core_of(shown: Terminal) -> int | None:
     """The process of the core, once there is one."""
     for pid in children(shown.process.pid):
-        if b"\0core\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it died meanwhile
+            if b"\0core\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
     return None
 
 
