@@ -59,6 +59,12 @@ PULSE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _scrapes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the store's figures, however long a busy machine lets their thread wait."""
+    monkeypatch.setattr(metrics_module, "PATIENCE_S", 60.0)
+
+
 def test_status_tells_in_a_line_that_the_books_balance(capsys: pytest.CaptureFixture[str]) -> None:
     report.print_status(FIGURES | {"rates": []})
     line = "books    balance over 24 h: 1,234 received = 1,200 stored + 30 duplicate + 4 rejected\n"
