@@ -13,7 +13,7 @@ from tests.promql import Scrape, firing
 
 ALERTS = Path(__file__).parent.parent / "deploy" / "prometheus" / "alerts.yml"
 PAGES = ("CatchmentDown", "CatchmentEdgeDown", "CatchmentUnavailable", "CatchmentDefects")
-WITHIN_S = 40.0
+WITHIN_S = 60.0
 REQUESTS = 'catchment_http_requests_total{source="moesif",endpoint="actions",status="5xx"} '
 HEALTH = 'catchment_http_requests_total{source="none",endpoint="health",status="5xx"} '
 UNAVAILABLE = 'catchment_unavailable_total{cause="%s"} '
@@ -117,7 +117,7 @@ def test_maintenance_of_a_server_with_traffic_pages_nobody(tmp_path: Path) -> No
         before = Scrape(server.api.get("/metrics").text, time.monotonic())
         assert fired(before, Scrape(server.api.get("/metrics").text, before.at_s + 1)) == set()
         catchment("maintenance", "on", data_dir=tmp_path)
-        with httpx.Client(base_url=server.ingest, trust_env=False) as balancer:
+        with httpx.Client(base_url=server.ingest, trust_env=False, timeout=WITHIN_S) as balancer:
             until(lambda: balancer.get(READY_PATH).status_code == 503, within_s=WITHIN_S)
             for _ in range(20):
                 assert balancer.get(READY_PATH).status_code == 503

@@ -192,7 +192,7 @@ def shop(server: Server, _app_names: Iterator[str]) -> AppOf:
         if language == "http":
             answer = send(shop, block.text)
             assert answer.status_code == int(status), answer.text
-    until(lambda: loaded(shop), within_s=30)
+    until(lambda: loaded(shop), within_s=60)
     return shop
 
 
@@ -282,7 +282,7 @@ def test_the_commands_of_a_page_work_when_pasted(shop: AppOf, checkout: Path, te
     script = filled_in(text, shop).replace("curl ", "curl --fail-with-body ")
     path = f"{checkout / '.venv' / 'bin'}:/usr/bin:/bin"
     done = subprocess.run(
-        ["sh", "-eu", "-c", script], cwd=checkout, env={"PATH": path}, capture_output=True, text=True, timeout=60
+        ["sh", "-eu", "-c", script], cwd=checkout, env={"PATH": path}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
@@ -290,7 +290,7 @@ def test_the_commands_of_a_page_work_when_pasted(shop: AppOf, checkout: Path, te
 
 def test_the_python_client_of_the_readme_sends_its_event(shop: AppOf) -> None:
     [text] = [block.text for block in blocks(ROOT / "README.md") if block.info == "python"]
-    done = subprocess.run([sys.executable, "-c", filled_in(text, shop)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", filled_in(text, shop)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     query = "SELECT user_id, late FROM events WHERE app = {app:String} AND name = 'GET /items/42'"
     assert shop.server.rows_when(1, query, app=shop.name) == [{"user_id": "12345", "late": False}]
@@ -347,7 +347,7 @@ def test_folding_the_leaves_is_the_recursive_merge(app: AppOf) -> None:
         updates.append({"user_id": user, "metadata": metadata})
         expected[user] = merged(expected.get(user, {}), metadata)
     assert app.moesif("/v1/users/batch", updates).status_code == 201
-    until(lambda: app.server.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=30)
+    until(lambda: app.server.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=60)
     query = "SELECT user_id, profile.^metadata AS metadata FROM users WHERE app = {app:String}"
     found = {row["user_id"]: row["metadata"] for row in app.server.rows_when(len(expected), query, app=app.name)}
     assert found == {user: without_empty(metadata) for user, metadata in expected.items()}

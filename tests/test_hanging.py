@@ -99,7 +99,7 @@ def test_an_edge_process_that_hangs_is_killed_and_another_one_takes_its_connecti
         until(lambda: not alive(hung), within_s=2 * WITHIN_S)
         until(lambda: len(server.parts("edge")) == 3, within_s=WITHIN_S)
         for _ in range(20):
-            assert httpx.get(f"{server.ingest}/health/live", timeout=10, trust_env=False).status_code == 200
+            assert httpx.get(f"{server.ingest}/health/live", timeout=WITHIN_S, trust_env=False).status_code == 200
         restarts = 'catchment_process_restarts_total{process="edge"} 0.0'
         assert restarts in server.api.get("/metrics").text  # the group, and the other process, went on
     finally:

@@ -144,6 +144,6 @@ def test_a_folder_of_the_log_that_cannot_be_read_holds_up_no_other_and_is_told_e
     assert told.count("a later version of Catchment wrote it") == 1
     assert "an attempt failed" not in told
     command = [sys.executable, "-m", "catchment", "sql", "SELECT 1", "--data-dir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "a later version of Catchment wrote it" in done.stderr, "an answer may lack what waits there"

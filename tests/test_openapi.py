@@ -48,4 +48,4 @@ def test_whatever_the_document_allows_is_answered_as_it_says(case: "schemathesis
     own = {"api_key": sender.keys["batch"]["live"], "platform": sender.keys["moloco"]["platform"]}
     case.path_parameters = {name: own.get(name, value) for name, value in (case.path_parameters or {}).items()}
     platform = {"x-platform-id": sender.keys["moloco"]["platform"]}
-    case.call_and_validate(base_url=sender.server.ingest, headers=keys | platform, checks=CHECKS)
+    case.call_and_validate(base_url=sender.server.ingest, headers=keys | platform, checks=CHECKS, timeout=60)

@@ -204,7 +204,7 @@ def test_a_server_removes_what_is_too_old_when_it_starts(tmp_path: Path) -> None
         with (tmp_path / config.FILE_NAME).open("a") as file:
             file.write("\n[apps.default.moesif.retention]\nevents_days = 30\n")
         server.start()
-        until(lambda: server.sql("SELECT event_id FROM events") == [{"event_id": "new"}], within_s=60)
+        until(lambda: server.sql("SELECT event_id FROM events") == [{"event_id": "new"}], within_s=120)
         enforced = "SELECT max(enforced_at) > now() - 600 AS so FROM kept_from"
         until(lambda: bool(server.sql(enforced)[0]["so"]), within_s=60)
         assert server.sql("SELECT received FROM ledger") == [{"received": 1}]

@@ -22,16 +22,23 @@ import pytest
 import tomlkit
 import trustme
 
+from catchment.cli import asking
+from catchment.cli.commands import run
+from catchment.holding import CORE_LOCK, hold
+from catchment.log.disk import LocalDisk
 from catchment.tokens import token_hash
 from tests.clients.programs import curl
-from tests.conftest import TOKEN, AppOf, Server, catchment, until
+from tests.conftest import STARTED_WITHIN_S, TOKEN, AppOf, Server, catchment, until
+from tests.ports import free_port
 from tests.processes import alive, children
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
+STOPPED_WITHIN_S = 150.0  # longer than the parts may take
 CLIENTS = 8
 BURST = 300
 ACTION = {"action_name": "A", "user_id": "u", "request": {"uri": "https://x/y"}}
 VENDORS = ("moesif", "batch", "moloco")
+LATE_CORE = re.compile("but the core is not there yet: |the core answers at .* now")  # as on a busy machine
 
 
 class Terminal:
@@ -47,13 +54,17 @@ class Terminal:
 
     def await_ready(self) -> None:
         ready = "Then ask for it:\n\n"
-        until(lambda: "--data-dir" in self.printed.partition(ready)[2], within_s=60, otherwise=lambda: self.errors)
+        until(
+            lambda: "--data-dir" in self.printed.partition(ready)[2],
+            within_s=STARTED_WITHIN_S,
+            otherwise=lambda: self.errors,
+        )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """The exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(WITHIN_S)
+        code = self.process.wait(STOPPED_WITHIN_S)
         for thread in self._threads:
             thread.join()
         for stream in (self.process.stdout, self.process.stderr):
@@ -109,13 +120,15 @@ def test_what_serve_prints_works_as_pasted(tmp_path: Path, certificate: tuple[st
         shown.await_ready()
         run = json.loads((data_dir / "run.json").read_text())
         assert run["ingest"].startswith(f"{scheme}://127.0.0.1:")
-        assert shown.errors == f"Wrote {data_dir / 'catchment.toml'} with fresh secrets.\n"
+        first, *late = shown.errors.splitlines()
+        assert first == f"Wrote {data_dir / 'catchment.toml'} with fresh secrets."
+        assert [line for line in late if not LATE_CORE.search(line)] == []
         [keys] = json.loads(catchment("keys", "--format", "json", data_dir=data_dir))
         assert all(text in shown.printed for text in (run["ingest"], run["console"]))
         [token] = re.findall(r"console-\S{43}", shown.printed)
         kept = tomlkit.parse((data_dir / "catchment.toml").read_text()).unwrap()["console"]
         assert kept == {"token_hash": token_hash(token)}
-        with httpx.Client(verify=False) as http:
+        with httpx.Client(verify=False, timeout=60) as http:
             headers = {"authorization": f"Bearer {token}"}
             assert http.get(run["console"] + "/api/status", headers=headers).status_code == 200
         assert all(key in shown.printed for vendor in VENDORS for key in keys[vendor].values())
@@ -187,8 +200,7 @@ class TestRefusals:
         assert told.splitlines()[-1].endswith(sentence)
 
     def test_one_port_for_both_is_refused(self, tmp_path: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         told = catchment("serve", "--port", port, "--console-port", port, data_dir=tmp_path, code=1)
         assert "choose another with --console-port" in told
 
@@ -281,10 +293,15 @@ def listens(url: str) -> bool:
 
 
 def test_a_stop_while_it_starts_is_clean(tmp_path: Path) -> None:
-    with terminal(tmp_path, "--port", "0", "--console-port", "0") as shown:
-        until(lambda: len(children(shown.process.pid)) == 2, within_s=WITHIN_S)
-        parts = children(shown.process.pid)
-        assert shown.stop(signal.SIGINT) == 0
+    lock = hold(tmp_path / CORE_LOCK)  # so that it goes on starting, however late the signal comes
+    assert lock is not None
+    try:
+        with terminal(tmp_path, "--port", "0", "--console-port", "0") as shown:
+            until(lambda: len(children(shown.process.pid)) == 2, within_s=WITHIN_S)
+            parts = children(shown.process.pid)
+            assert shown.stop(signal.SIGINT) == 0
+    finally:
+        LocalDisk().unlock(lock)
     assert shown.printed == ""
     assert "Traceback" not in shown.errors
     assert not any(map(alive, parts))
@@ -353,30 +370,43 @@ class TestKilled:
                 return False
 
             until(accepted, within_s=WITHIN_S)
+            until(lambda: answers(victim), within_s=WITHIN_S)
             assert "count" in catchment("sql", "SELECT count() AS count FROM events", data_dir=victim.data_dir)
             assert "1 mistake" in catchment("config", "check", data_dir=victim.data_dir, code=2)
         finally:
             file.write_text(sound)
 
-    def test_commands_wait_for_a_core_that_is_started_again(self, victim: Server) -> None:
+    def test_commands_wait_for_a_core_that_is_started_again(
+        self, victim: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(asking, "WAIT_S", WITHIN_S)  # it dies for the third time here, and is started again later
         [core] = victim.parts("core")
         os.kill(core, signal.SIGKILL)
-        assert catchment("sql", "SELECT 42 AS a", "--format", "csv", data_dir=victim.data_dir) == "a\n42\n"
+        until(lambda: not alive(core), within_s=WITHIN_S)
+        assert run(["sql", "SELECT 42 AS a", "--format", "csv", "--data-dir", str(victim.data_dir)]) == 0
+        assert capsys.readouterr() == ("a\n42\n", "")
+
+
+def answers(server: Server) -> bool:
+    """Whether the core answers, which may be one that was started again."""
+    with contextlib.suppress(httpx.TransportError):
+        return server.api.get("/health/live").status_code == 200
+    return False
 
 
 def test_parts_end_with_their_supervisor_and_the_next_server_takes_over(tmp_path: Path) -> None:
-    first = Server(tmp_path, "--workers", "2")
+    ports = str(free_port()), str(free_port())
+    first = Server(tmp_path, "--workers", "2", ports=ports)
     app = AppOf(first, "default")
     assert app.moesif("/v1/actions", ACTION).status_code == 201
     parts = [*first.parts("edge"), *first.parts("core")]
     assert len(parts) == 4
-    ports = [str(httpx.URL(url).port) for url in (first.ingest, first.console)]
     first.process.kill()
-    first.stop()
+    first.stop(check_books=False)
     # At once, and on the same ports: as a service manager does it.
     with terminal(tmp_path, "--port", ports[0], "--console-port", ports[1]) as shown:
         shown.await_ready()
-        assert not any(map(alive, parts))
+        until(lambda: not any(map(alive, parts)), within_s=WITHIN_S)
         told = catchment("sql", "SELECT name FROM events", "--format", "csv", data_dir=tmp_path)
         assert told == "name\nA\n"
     assert shown.process.returncode == 0

@@ -14,7 +14,7 @@ from catchment.silence import ASK_WITHIN_S, ASKS_MAX, TOLD_EVERY_S, SilenceWatch
 from tests.conftest import Server, status, until
 
 WITHIN_S = 60.0
-STATUS_WITHIN_S = 15.0  # it takes some 4 s; it waited for 40 s and more
+STATUS_WITHIN_S = 35.0  # it takes some 4 s, or longer on a busy machine; it waited for 40 s and more
 CORE = 4711
 
 

@@ -18,11 +18,12 @@ from catchment.errors import EXIT_FOR_GOOD, CannotEver
 from catchment.holding import CORE_LOCK, hold
 from catchment.log.disk import LocalDisk
 from tests.conftest import catchment, status, until, write_apps
+from tests.ports import free_port
 from tests.processes import alive, children, command_line
 from tests.test_serve import Terminal, terminal
-from tests.test_start import AppKeys, free_port, taken
+from tests.test_start import AppKeys, taken
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 NOT_THERE = "but the core is not there yet: "
 
 

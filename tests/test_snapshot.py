@@ -81,19 +81,24 @@ tell(taken, removed=removed[0].rejections, left=store.query("SELECT count() AS n
 """
 
 CHANGED = """
+letting_go = []
+
+
 def meanwhile():
     if len(counts) <= TIMES:
         store._command("SYSTEM STOP MERGES catchment.rejection_rows")
         store._command("ALTER TABLE catchment.rejection_rows DELETE WHERE rejection_id = 'r%d'" % len(counts)
                        + " SETTINGS mutations_sync = 0")
-        threading.Timer(1, lambda: store._command("SYSTEM START MERGES catchment.rejection_rows")).start()
+        letting_go.append(threading.Timer(1, lambda: store._command("SYSTEM START MERGES catchment.rejection_rows")))
+        letting_go[-1].start()
 
 
 try:
     taken = snapshot.take(store, loader, data_dir)
 except snapshot.BackupError as error:
     print(json.dumps({"error": str(error), "counts": len(counts)}))
-    time.sleep(1.5)
+    for timer in letting_go:
+        timer.join()
     store.close()
 else:
     tell(taken)
@@ -127,7 +132,7 @@ with TestClient(wiring.core(config.load(data_dir), data_dir)):
     time.sleep(1)
     while_held = [folder.exists() for folder in held]
     LocalDisk().unlock(lock)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(folder.exists() for folder in held) and time.monotonic() < deadline:
         time.sleep(0.05)
     afterwards = [folder.exists() for folder in held]

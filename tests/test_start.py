@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,10 +25,11 @@ from catchment.parts import DRAIN_S
 from catchment.record import EventRecord, encode_lines
 from catchment.settings import Log
 from tests.conftest import AppOf, Server, catchment, until, write_apps
+from tests.ports import free_port
 from tests.processes import alive, below
 from tests.test_serve import SlowClient, Terminal, terminal
 
-WITHIN_S = 60.0
+WITHIN_S = 90.0
 BACKLOG_BYTES = 200_000_000
 GROUP_BYTES = 4_000_000
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -50,7 +50,13 @@ def test_what_is_on_the_way_to_the_first_answer_imports_nothing_of_the_core(prog
 def backlog(tmp_path: Path) -> Path:
     """A data dir whose log holds much that was never loaded."""
     write_apps(tmp_path, ["default"])
-    folder = Folder(LocalDisk(), tmp_path / "log", Log(segment_bytes_max=SEGMENT_BYTES))
+    fill(tmp_path)
+    return tmp_path
+
+
+def fill(data_dir: Path) -> None:
+    """Appends to the log what takes long to load."""
+    folder = Folder(LocalDisk(), data_dir / "log", Log(segment_bytes_max=SEGMENT_BYTES))
     written = 0
     while written < BACKLOG_BYTES:
         lines = encode_lines([_record(written + number) for number in range(100)])
@@ -58,7 +64,11 @@ def backlog(tmp_path: Path) -> Path:
         folder.commit([group])
         written += len(group)
     folder.close()
-    return tmp_path
+
+
+def waits(data_dir: Path) -> int:
+    """Bytes that the log holds."""
+    return sum(path.stat().st_size for path in (data_dir / "log").rglob("*.ndjson"))
 
 
 def _record(number: int) -> EventRecord:
@@ -78,16 +88,10 @@ def _record(number: int) -> EventRecord:
 def taken(shown: Terminal, url: str, key: str) -> bool:
     assert shown.process.poll() is None, shown.errors
     with contextlib.suppress(httpx.TransportError):
-        answer = httpx.post(f"{url}/v1/actions", json=ACTION, headers={"X-Moesif-Application-Id": key})
+        headers = {"X-Moesif-Application-Id": key}
+        answer = httpx.post(f"{url}/v1/actions", json=ACTION, headers=headers, timeout=WITHIN_S, trust_env=False)
         return answer.status_code == 201
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_the_edge_answers_while_the_core_is_away_and_whatever_the_log_holds(backlog: Path) -> None:
@@ -103,7 +107,9 @@ def test_the_edge_answers_while_the_core_is_away_and_whatever_the_log_holds(back
         shown.await_ready()
         parts = _kill_all(shown)  # a crash, with nearly all of the log still to be loaded
         until(lambda: not any(map(alive, parts)), within_s=WITHIN_S)
-    assert sum(path.stat().st_size for path in (backlog / "log").rglob("*.ndjson")) > BACKLOG_BYTES / 2
+    if waits(backlog) < BACKLOG_BYTES / 2:  # this process had to wait longer than the core
+        fill(backlog)
+    assert waits(backlog) > BACKLOG_BYTES / 2
     lock = hold(backlog / CORE_LOCK)
     assert lock is not None
     try:
@@ -193,12 +199,12 @@ def test_stopping_has_an_end_whatever_is_under_way(stubborn: Server) -> None:
     app = AppOf(stubborn, "default")
     for number in range(20):
         assert app.moesif("/v1/actions", ACTION | {"user_id": f"u{number}"}).status_code == 201
-    never = SlowClient(stubborn.ingest + "/v1/actions", app.moesif_headers, ACTION)  # it sends no more of its body
     stubborn.rows_when(20, "SELECT 1 FROM events")
     before = _seconds_of_work(stubborn)
     asked = threading.Thread(target=_ask_for_long, args=(stubborn,))
     asked.start()
     until(lambda: _seconds_of_work(stubborn) > before + 1, within_s=WITHIN_S)  # the query is under way
+    never = SlowClient(stubborn.ingest + "/v1/actions", app.moesif_headers, ACTION)  # it sends no more of its body
     began = time.monotonic()
     stubborn.process.send_signal(signal.SIGTERM)
     stubborn.process.wait(sum(supervisor.STOP_WITHIN_S.values()) + 8 + WITHIN_S)

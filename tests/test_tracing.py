@@ -16,7 +16,7 @@ from catchment.telemetry import tracing
 from catchment.telemetry.tracing import open_tracing
 from tests.conftest import AppOf, Server, until, write_apps
 
-WITHIN_S = 40.0
+WITHIN_S = 60.0
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 ACTION = {"action_name": "A", "user_id": "u", "request": {}}
 KINDS = {2: "server", 3: "client"}

@@ -34,7 +34,7 @@ def folder(app: AppOf, tmp_path: Path) -> Path:
 def told(folder: Path, command: str) -> str:
     path = f"{folder / 'bin'}:/usr/bin:/bin"
     done = subprocess.run(
-        ["sh", "-eu", "-c", command], cwd=folder, env={"PATH": path}, capture_output=True, text=True, timeout=60
+        ["sh", "-eu", "-c", command], cwd=folder, env={"PATH": path}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -64,7 +64,7 @@ def test_the_walk_through_refusals_prints_what_the_page_says(app: AppOf, folder:
             printed = without_chance(told(folder, command), app)
             if "--yes" in command:
                 app.events(2)
-                until(lambda: app.rejections(1)[0]["replayed_at"] is not None, within_s=20)
+                until(lambda: app.rejections(1)[0]["replayed_at"] is not None, within_s=60)
             if WRITE:
                 page = page.replace(f"```text\n{block.text}```", f"```text\n{printed}```", 1)
                 REFUSED.write_text(page, "utf-8")

@@ -24,6 +24,7 @@ from catchment.record import EventRecord, RejectionRecord, encode_lines
 from catchment.replay import ROUTE_CHARS_MAX, BadFix, Fix, Replay
 from tests.conftest import AppOf, catchment, until, write_apps
 
+WITHIN_S = 90.0
 ACTION = {"action_name": "Clicked Buy", "user_id": "u-1", "request": {}, "metadata": "none"}
 CART = {"events": [{"name": "added_to_cart", "attributes": {"price": 1.0}}, {"name": "ue.left"}]}
 MEND_NAMES = '.events[].name |= (if startswith("ue.") then . else "ue." + . end)'
@@ -52,7 +53,7 @@ def newest(app: AppOf) -> str:
 def settle(app: AppOf) -> None:
     """A rejection is appended behind its answer, so an event that is visible tells that it was loaded too."""
     assert app.moesif("/v1/actions", {"action_name": "settle", "request": {}}).status_code == 201
-    until(lambda: app.server.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=20)
+    until(lambda: app.server.api.get("/api/status").json()["lag"]["unread_bytes"] == 0, within_s=WITHIN_S)
 
 
 def told(app: AppOf, *arguments: str, code: int = 0) -> str:
@@ -62,7 +63,7 @@ def told(app: AppOf, *arguments: str, code: int = 0) -> str:
 def replayed(app: AppOf, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "catchment", "rejections", "replay", *arguments, "--format", "json"]
     done = subprocess.run(
-        [*command, "--data-dir", str(app.server.data_dir)], capture_output=True, text=True, timeout=60
+        [*command, "--data-dir", str(app.server.data_dir)], capture_output=True, text=True, timeout=WITHIN_S
     )
     assert done.returncode == code, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -167,7 +168,7 @@ class TestReplay:
         rejection = refuse_batch(app)
         replayed(app, rejection, "--fix", MEND_NAMES, "--yes")
         events(app, 2)
-        until(lambda: app.rejections(1)[0]["replayed_at"] is not None, within_s=20)
+        until(lambda: app.rejections(1)[0]["replayed_at"] is not None, within_s=WITHIN_S)
         [outcome] = replayed(app, rejection, "--fix", MEND_NAMES, "--yes", code=1)
         assert (outcome["outcome"], outcome["appended"]) == ("replayed", False)
         assert replayed(app, "--app", app.name, "--yes", code=1) == []
@@ -181,7 +182,7 @@ class TestReplay:
         command = [sys.executable, "-m", "catchment", "rejections", "replay", rejection, "--fix", MEND_NAMES, "--yes"]
         command += ["--data-dir", str(app.server.data_dir)]
         both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-        assert {process.wait(60) for process in both} <= {0, 1}
+        assert {process.wait(WITHIN_S) for process in both} <= {0, 1}
         settle(app)
         assert len(events(app, 2)) == 2
 
@@ -210,7 +211,7 @@ class TestReplay:
         replayed(app, rejection, "--fix", "del(.campaign)", "--yes", "--again")  # and the books still balance
         query = "SELECT profile.^metadata AS metadata FROM users WHERE app = {app:String} AND user_id = 'u'"
         wanted = {"plan": "pro", "city": "Rome"}
-        until(lambda: app.server.sql(query, app=app.name) == [{"metadata": wanted}], within_s=20)
+        until(lambda: app.server.sql(query, app=app.name) == [{"metadata": wanted}], within_s=WITHIN_S)
 
     def test_what_cannot_be_replayed_says_why(self, app: AppOf) -> None:
         long = refuse(app, ACTION | {"metadata": "x" * 70_000})

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from catchment.errors import LogUnavailable
 from catchment.log.disk import AppendFile, LocalDisk
 from catchment.log.reader import SegmentReader
 from catchment.log.segment import group, header, scan, segment_name
-from catchment.log.writer import SegmentWriter
+from catchment.log.writer import CALM_S, SegmentWriter
 from catchment.settings import Log
 from tests.log.contract import Harness, LogContract, drain, line, records
 
@@ -30,8 +31,8 @@ class Segments:
         self.settings = settings
         self.disk = FaultyDisk()
 
-    def writer(self) -> SegmentWriter:
-        return SegmentWriter(self.disk, self.root, self.settings, loop=asyncio.get_running_loop())
+    def writer(self, clock: Callable[[], float] = time.monotonic) -> SegmentWriter:
+        return SegmentWriter(self.disk, self.root, self.settings, loop=asyncio.get_running_loop(), clock=clock)
 
     def reader(self) -> SegmentReader:
         return SegmentReader(self.disk, self.root, self.settings)
@@ -118,7 +119,8 @@ async def test_loaded_segments_are_kept_as_long_as_asked(tmp_path: Path) -> None
 async def test_a_failing_disk_acknowledges_nothing_and_the_next_append_starts_a_fresh_segment(
     segments: Segments, fault: str, code: int
 ) -> None:
-    writer = segments.writer()
+    now = 0.0
+    writer = segments.writer(lambda: now)
     await writer.append(line(1))
     setattr(segments.disk, fault, failing(code))
     with pytest.raises(LogUnavailable, match=os.strerror(code)):
@@ -126,7 +128,7 @@ async def test_a_failing_disk_acknowledges_nothing_and_the_next_append_starts_a_
     delattr(segments.disk, fault)
     with pytest.raises(LogUnavailable, match="a moment ago"):
         writer.append(line(4))
-    await asyncio.sleep(0.25)  # the writer keeps calm for 0.2 s
+    now += CALM_S
     await writer.append(line(3))
     await writer.close()
     assert len(segments.files()) >= 2
@@ -137,14 +139,15 @@ async def test_a_failing_disk_acknowledges_nothing_and_the_next_append_starts_a_
 
 
 async def test_what_was_appended_before_a_failure_was_known_fails_with_it(segments: Segments) -> None:
-    writer, taken, appended = segments.writer(), asyncio.Event(), threading.Event()
+    now = 0.0
+    writer, taken, appended = segments.writer(lambda: now), asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
     await writer.append(line(1))
 
     def fail_once() -> None:
         del segments.disk.fail_append
         loop.call_soon_threadsafe(taken.set)
-        appended.wait(10)
+        appended.wait(60)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     segments.disk.fail_append = fail_once
@@ -155,7 +158,7 @@ async def test_what_was_appended_before_a_failure_was_known_fails_with_it(segmen
     for future in (first, second):
         with pytest.raises(LogUnavailable):
             await future
-    await asyncio.sleep(0.25)  # the writer keeps calm for 0.2 s
+    now += CALM_S
     await writer.append(line(4))
     await writer.close()
     assert drain(segments.reader()) == [line(1), line(4)]

@@ -267,7 +267,11 @@ class IdentityContract:
         [row] = store.query("SELECT request_body, response_body FROM events", {}).rows
         assert (row["request_body"], row["response_body"]) == (read, read)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     @given(data=st.data())
     def test_any_updates_in_any_batching_are_the_recursive_merge_in_their_order(
         self, store: Store, data: st.DataObject

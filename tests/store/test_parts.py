@@ -127,7 +127,7 @@ def test_a_broken_merge_ends_the_process_at_once_whatever_runs_and_opening_again
 ) -> None:
     def run(code: str, expected: int) -> str:
         command = [sys.executable, "-c", OPENED + code, str(tmp_path / "store")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == expected, done.stderr
         return done.stdout
 
@@ -156,5 +156,5 @@ except RuntimeError as error:
 
 def test_the_parts_are_watched_while_a_store_is_migrated_and_no_longer_where_that_fails(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WATCHED, str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (1, "told: a migration that fails\n")

@@ -14,6 +14,7 @@ from catchment.torture.server import TorturedServer, keys_of
 from tests.conftest import until
 
 HOUR_US = 3_600_000_000
+WITHIN_S = 60.0
 ACTION = next(number for number, form in enumerate(FORMS) if form.name == "action")
 
 
@@ -36,11 +37,13 @@ def control(server: TorturedServer) -> Iterator[Control]:
 
 def post(server: TorturedServer, number: int) -> httpx.Response:
     call: Call = make(ACTION, 0, number, 1, keys_of(server.settings))
-    return httpx.post(server.ingest + call.path, content=call.body, headers=call.headers, trust_env=False, timeout=30)
+    return httpx.post(
+        server.ingest + call.path, content=call.body, headers=call.headers, trust_env=False, timeout=WITHIN_S
+    )
 
 
 def post_until_taken(server: TorturedServer, number: int) -> None:
-    until(lambda: post(server, number).status_code == 201, within_s=20)
+    until(lambda: post(server, number).status_code == 201, within_s=WITHIN_S)
 
 
 def test_its_clock_can_be_set(server: TorturedServer, control: Control) -> None:
@@ -48,7 +51,7 @@ def test_its_clock_can_be_set(server: TorturedServer, control: Control) -> None:
     control[Dial.CLOCK_US] = 30 * HOUR_US
     post_until_taken(server, 2)
     query = "SELECT dateDiff('hour', now(), max(received_at)) AS hours FROM events WHERE properties.t::String = 'c0-2'"
-    until(lambda: server.sql(query)[0]["hours"] in (29, 30), within_s=20)
+    until(lambda: server.sql(query)[0]["hours"] in (29, 30), within_s=WITHIN_S)
 
 
 @pytest.mark.parametrize("dial", [Dial.WRITE_ERROR, Dial.SYNC_ERROR])
@@ -69,7 +72,7 @@ def test_its_syncs_can_take_long(server: TorturedServer, control: Control) -> No
         answers.append(post(server, 10))
         return answers[-1].status_code == 201
 
-    until(taken, within_s=20)
+    until(taken, within_s=WITHIN_S)
     assert answers[-1].elapsed.total_seconds() >= 0.3
 
 
