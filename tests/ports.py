@@ -1,7 +1,7 @@
 """Ports for servers: free now, and not given to anybody else until a server listens there.
 
-They lie below those that systems give out by themselves, from 32768 on, to connections and to whoever asks for any port;
-and each worker of a test run has its own.
+They lie below those that systems give out by themselves, from 32768 on, to connections and to whoever asks for any
+port; and each worker of a test run has its own.
 """
 
 import itertools

@@ -1,20 +1,24 @@
-"""A core that hangs: the log output tells, and when it answers again; `catchment status` does not wait for it."""
+"""A core that hangs: the log output tells, and when it answers again; no command waits for it."""
 
 import http.client
 import json
 import logging
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from catchment.cli import patience
+from catchment.cli.patience import NoSign, patiently
 from catchment.silence import ASK_WITHIN_S, ASKS_MAX, TOLD_EVERY_S, SilenceWatch
-from tests.conftest import Server, status, until
+from tests.conftest import Server, catchment, status, until
 
 WITHIN_S = 60.0
 STATUS_WITHIN_S = 35.0  # it takes some 4 s, or longer on a busy machine; it waited for 40 s and more
+SQL_SECONDS_MAX = 120  # which commands waited for, and 10 s
 CORE = 4711
 
 
@@ -82,6 +86,55 @@ class TestWatch:
     def test_a_core_that_is_to_end_is_not_silent(self, core: Core) -> None:
         core.watch.stop()
         assert core.look("hangs", 20) == []
+
+
+class TestPatience:
+    def test_a_call_that_takes_long_is_waited_for_while_there_are_signs_of_life(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(patience, "LOOK_S", 0.01)
+        done, signs = threading.Event(), iter([False, True, False, True, True])
+
+        def is_alive() -> bool:
+            alive = next(signs, None)
+            if alive is None:
+                done.set()
+            return alive is not False
+
+        assert patiently(lambda: done.wait(60), is_alive) is True
+
+    def test_one_that_begins_to_hang_within_a_call_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(patience, "LOOK_S", 0.01)
+        ended, signs = threading.Event(), iter([True, True, False, False])
+        with pytest.raises(NoSign):
+            patiently(lambda: ended.wait(60), lambda: next(signs))
+        ended.set()
+
+    def test_what_a_call_raises_is_raised(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            patiently(lambda: 1 // 0, lambda: True)
+
+
+def test_no_command_waits_for_a_core_that_hangs(tmp_path: Path) -> None:
+    server = Server(
+        tmp_path / "data", "--workers", "1", environment={"CATCHMENT_SQL__SECONDS_MAX": str(SQL_SECONDS_MAX)}
+    )
+    [core] = server.parts("core")
+    os.kill(core, signal.SIGSTOP)
+    try:
+        for command in (["sql", "SELECT 1"], ["tail"], ["rejections"], ["backup", str(tmp_path / "backups")]):
+            began = time.monotonic()
+            told = catchment(
+                *command,
+                data_dir=server.data_dir,
+                code=1,
+                environment={"CATCHMENT_SQL__SECONDS_MAX": str(SQL_SECONDS_MAX)},
+            )
+            assert time.monotonic() - began < SQL_SECONDS_MAX / 2, command
+            assert f"process {core}, is busy, or it hangs. If it stays so, end it with `kill -9`" in told
+    finally:
+        os.kill(core, signal.SIGCONT)
+    assert server.stop() == 0
 
 
 def test_a_core_that_hangs_is_told_of_and_left_alone_and_status_does_not_wait_for_it(tmp_path: Path) -> None:

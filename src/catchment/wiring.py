@@ -65,12 +65,19 @@ def log_reader(settings: Settings, data_dir: Path) -> LogReader:
     return SegmentReader(LocalDisk(), data_dir / LOG_FOLDER, settings.log)
 
 
-def open_store(settings: Settings, data_dir: Path, *, give_up: Callable[[], None] | None = None) -> ClickHouseStore:
+def open_store(
+    settings: Settings,
+    data_dir: Path,
+    *,
+    give_up: Callable[[], None] | None = None,
+    leave: Callable[[], None] | None = None,
+) -> ClickHouseStore:
     """The store, with its schema up to date. Raises `StoreError`, and of it `OtherVersion` where waiting is no use.
-    `give_up` ends the process where a part is broken; without it nobody looks, so not for long."""
+    `give_up` ends the process where a part is broken, and `leave` where the engine would hold up its end; without them
+    nobody looks, so not for long."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
     if give_up:
-        store.watch_parts(give_up)  # before it is migrated, which may take long, for the engine merges already
+        store.watch_parts(give_up, leave)  # before it is migrated, which may take long, for the engine merges already
     try:
         store.migrate()
     except BaseException:
@@ -84,7 +91,8 @@ def core(settings: Settings, data_dir: Path) -> ASGIApp:
     store cannot be opened."""
     tracing = open_tracing("core", os.environ, speaks=True)
     snapshot.clear_stale(data_dir)
-    store = open_store(settings, data_dir, give_up=partial(os._exit, 1))  # at once, whatever is under way
+    # Either ends at once, whatever is under way; by then all else has ended where it is in order.
+    store = open_store(settings, data_dir, give_up=partial(os._exit, 1), leave=partial(os._exit, 0))
     log = log_reader(settings, data_dir)
     loader = Loader(log, store, settings.loader, tracing=tracing)
     take = partial(snapshot.take_for_command, store, loader, data_dir)

@@ -161,6 +161,17 @@ def test_a_large_batch_gets_through(front: Front) -> None:
     front.app.server.rows_when(len(events), "SELECT 1 FROM events WHERE name = {name:String}", name=name)
 
 
+@pytest.mark.parametrize("size", [300_000, LARGE_BYTES])
+def test_why_a_large_body_was_refused_before_it_came_reaches_its_sender(front: Front, size: int) -> None:
+    path, body = "/v1/actions", b" " * size
+    for _ in range(6):
+        status, answer = front.call("POST", path, body, {"X-Moesif-Application-Id": "not a key"})
+        assert (status, b'"code":"unauthorized"' in answer) == (401, True), answer
+    for _ in range(6 if size == LARGE_BYTES else 0):
+        status, answer = front.call("POST", path, body)
+        assert (status, b'"code":"payload_too_large"' in answer) == (413, True), answer
+
+
 def test_the_bound_of_the_proxy_is_the_largest_that_the_server_takes() -> None:
     largest = memory.largest_body_bytes(Limits())
     assert re.findall(r"client_max_body_size (\d+)m;", (FILES / "nginx.conf").read_text()) == [str(largest // MIB)]

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from catchment import maintenance
-from catchment.edge import app, request
+from catchment.edge import app, memory, request
 from catchment.edge.gate import Busy
 from catchment.edge.request import Request
 from catchment.log.room import DISK_FULL, LOG_FULL
+from catchment.settings import Limits
 from tests.edge.test_app import KEY, Edge, Exchange, post
 
 FOR_EVER_S = 3600.0
@@ -174,10 +175,51 @@ class TestTheBodyOfACallThatWasRefusedWithoutIt:
         await asyncio.wait([*tasks, waits], timeout=WITHIN_S)
         assert edge.app._drains == 0
 
-    async def test_a_larger_one_is_not_let_in(self, edge: Edge) -> None:
-        large = Coming(headers={"content-length": "65537"})
+    async def test_of_large_ones_only_a_few_are_waited_for_and_they_keep_out_no_small_one(
+        self, edge: Edge, silent: list[Coming], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(app, "LARGE_DRAINS_MAX", 2)
+        large = [Coming(headers={"content-length": "65537"}) for _ in range(3)]
+        tasks = [edge.begin(call) for call in [*large, *silent]]
+        await settle()
+        assert [call.answer for call in large] == [None, None, (401, b"no key")]
+        assert [call.answer for call in silent] == [None] * 3
+        for call in [*large[:2], *silent]:
+            await call.send(b"")
+        await asyncio.wait(tasks, timeout=WITHIN_S)
+        assert [call.answer for call in [*large, *silent]] == [(401, b"no key")] * 6
+        assert (edge.app._drains, edge.app._large_drains) == (0, 0)
+
+    async def test_a_large_one_is_forgotten_part_by_part_and_not_waited_for_for_long(
+        self, edge: Edge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(request, "LARGE_DRAIN_SECONDS_MAX", 5.0)
+        large = Coming(headers={"content-length": "1000000"})
+        task = edge.begin(large)
+        await settle()
+        for _ in range(10):
+            await large.send(Part(b"1" * 1000))
+        assert (large.answer, under_way(edge), Part.alive) == (None, (0, 0), 0)
+        await asyncio.wait_for(task, timeout=WITHIN_S)
+        assert large.answer == (401, b"no key")
+
+    async def test_one_that_is_too_large_for_its_endpoint_is_let_in_too(self, edge: Edge) -> None:
+        call = Coming(headers=KEY | {"content-length": "1000000"})
+        task = edge.begin(call)
+        await settle()
+        assert (call.answer, under_way(edge)) == (None, (0, 0))
+        await call.send(b"")
+        await asyncio.wait_for(task, timeout=WITHIN_S)
+        assert call.answer is not None
+        assert call.answer[0] == 413
+
+    async def test_one_that_is_larger_than_any_is_not_let_in(self, edge: Edge) -> None:
+        large = Coming(headers={"content-length": str(request.DRAINED_BYTES_MAX + 1)})
         await asyncio.wait_for(edge.begin(large), timeout=WITHIN_S)
         assert (large.answer, large.reads) == ((401, b"no key"), 0)
+
+    def test_what_a_proxy_lets_through_is_let_in(self) -> None:
+        assert memory.largest_body_bytes(Limits()) == request.DRAINED_BYTES_MAX
 
 
 class TestWhatWasStillComingWhenNothingIsTakenAnyMore:

@@ -363,6 +363,116 @@ def test_a_stop_is_obeyed_between_two_steps(store: ClickHouseStore) -> None:
     assert differences(store) == []
 
 
+class Endless(Dying):
+    """A handle on which one statement takes far longer than anybody waits, and at whose beginning a stop comes."""
+
+    def __init__(self, client: Client, statement: str, stop: threading.Event) -> None:
+        super().__init__(client, 99)
+        self._statement, self._stop = statement, stop
+        self.ended = False
+
+    def command(self, statement: str, *arguments: Any, **named: Any) -> None:
+        if self._statement in statement:
+            self._take_long("INSERT INTO catchment.spared_events")
+        super().command(statement, *arguments, **named)
+
+    def raw_query(self, statement: str, *arguments: Any, **named: Any) -> bytes:
+        if self._statement in statement:
+            self._take_long("")
+        return super().raw_query(statement, *arguments, **named)
+
+    def _take_long(self, into: str) -> None:
+        self._stop.set()
+        endless = f"{into} SELECT sum(cityHash64(number)) FROM numbers({{rows:UInt64}})"
+        self._client.command(endless, parameters={"rows": 60_000_000_000})
+        self.ended = True
+
+
+@pytest.mark.parametrize("statement", ["AS tallies", "INSERT INTO catchment.spared_events"])
+def test_a_stop_cancels_the_statement_that_runs_and_the_next_pass_goes_on(
+    store: ClickHouseStore, statement: str
+) -> None:
+    store.insert(days())
+    stop, handles = threading.Event(), list[Endless]()
+
+    def open_handle() -> Client:
+        handles.append(Endless(store.open_handle(), statement, stop))
+        return handles[-1]  # type: ignore[return-value]
+
+    assert Expiry(open_handle, nullcontext).remove(ALL, stop, at=NOW) is None
+    assert stop.is_set()
+    assert not any(handle.ended for handle in handles)
+    assert differences(store) == []
+    remove(store, *ALL)
+    assert ids(store) == ["1", "1-2", "1-3"]
+    assert differences(store) == []
+
+
+class Stopping(Dying):
+    """A handle that is told to stop behind the first command that changes a table."""
+
+    def __init__(self, client: Client, stop: threading.Event) -> None:
+        super().__init__(client, 99)
+        self._stop = stop
+
+    def command(self, statement: str, *arguments: Any, **named: Any) -> None:
+        super().command(statement, *arguments, **named)
+        if "ALTER TABLE" in statement:
+            self._stop.set()
+
+
+def test_a_stop_gives_up_what_is_being_rewritten_and_the_next_pass_goes_on(store: ClickHouseStore) -> None:
+    store.insert(days())
+    stop = threading.Event()
+    store._command("SYSTEM STOP MERGES catchment.event_rows")  # so that it takes for ever
+    try:
+        stopping = Expiry(lambda: Stopping(store.open_handle(), stop), nullcontext)  # type: ignore[arg-type,return-value]
+        assert stopping.remove(ALL, stop, at=NOW) is None
+        assert stop.is_set()
+        assert not store.changes().under_way
+    finally:
+        store._command("SYSTEM START MERGES catchment.event_rows")
+    assert "0-2" in ids(store)
+    assert differences(store) == []
+    remove(store, *ALL)
+    assert ids(store) == ["1", "1-2", "1-3"]
+    assert differences(store) == []
+
+
+LEAVING = """
+    import os, sys
+    from functools import partial
+    from pathlib import Path
+    from catchment.settings import Sql
+    from catchment.store import clickhouse
+    from catchment.store.clickhouse import ClickHouseStore
+
+    clickhouse.CLOSE_S_MAX = 0.1
+    store = ClickHouseStore(Path(sys.argv[1]), Sql())
+    if sys.argv[2] == "leave":
+        store.watch_parts(partial(os._exit, 1), partial(os._exit, 7))
+    store.migrate()
+    if sys.argv[2] == "leave":
+        store.insert(sys.stdin.buffer.read())
+        store._command("ALTER TABLE catchment.event_rows DELETE WHERE NOT sleep(3) SETTINGS mutations_sync = 0")
+        while store._text(store._writer, "SELECT count() FROM system.merges WHERE is_mutation", {}) == "0\\n":
+            pass
+        store._command("KILL MUTATION WHERE database = 'catchment'")
+    else:
+        print([row["event_id"] for row in store.query("SELECT event_id FROM events ORDER BY event_id").rows])
+        print(store.query("SELECT * FROM ledger WHERE difference != 0").rows)
+    store.close()
+"""
+
+
+def test_an_engine_that_does_not_end_in_time_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", textwrap.dedent(LEAVING), str(tmp_path / "store")]
+    left = subprocess.run([*arguments, "leave"], input=days(), capture_output=True, timeout=120)
+    assert left.returncode == 7, left.stderr.decode()
+    again = subprocess.run([*arguments, "again"], capture_output=True, timeout=120)
+    assert again.stdout.decode().splitlines() == ["['0-2', '0-3', '1', '1-2', '1-3']", "[]"], again.stderr.decode()
+
+
 # The disk
 
 

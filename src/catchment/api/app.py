@@ -112,9 +112,9 @@ class _Core:
         for thread in self._threads:
             thread.join()
         self.log.close()
-        self.store.close()
         if self.tracing:
             self.tracing.close()
+        self.store.close()  # the last, for it may end the process
 
     def why_not_ready(self) -> str:
         """A sentence, without what the store says of it, for anybody may ask; `""` where it is ready."""

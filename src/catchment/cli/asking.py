@@ -6,6 +6,7 @@ A core that is just being started, or started again, is waited for; so is anothe
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 from catchment import config, maintenance, wiring
 from catchment.api.overview import overview, room_left
 from catchment.backup.snapshot import Snapshot, seconds_max
+from catchment.cli.patience import SIGN_WITHIN_S, NoSign, patiently
 from catchment.errors import Cannot
 from catchment.holding import CORE_LOCK, holder
 from catchment.loader import Loader
@@ -32,7 +34,8 @@ RETRY_S = 0.2
 TAIL_S = 0.25
 GROWTH_S = 1.0  # between two looks at the log
 EDGE_WITHIN_S = 3.0
-LIVE_WITHIN_S = 2.5  # a core answers that however busy it is, unless it hangs
+LIVE_WITHIN_S = 2.5  # as in `patience`, for `status`, which has much else to tell
+LIVE_PATH = "/health/live"
 
 Ask = Callable[[str, Mapping[str, Any]], Rows]  # a query and its parameters
 
@@ -60,15 +63,16 @@ class _RunningCore:
 
     def require_life(self) -> None:
         """Raises `CoreAway` where it hangs, sooner than a call would that may take its time."""
-        self.request("GET", "/health/live", timeout=LIVE_WITHIN_S)
+        self.request("GET", LIVE_PATH, timeout=LIVE_WITHIN_S)
 
     def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        """One call; whatever is called may be called again."""
+        """One call; whatever is called may be called again. It may take its time, but not where the core hangs: that
+        raises `CoreAway` soon."""
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
-                return _answer(self._client.request(method, path, **arguments))
-            except httpx.TimeoutException:
+                return _answer(patiently(partial(self._client.request, method, path, **arguments), self._is_alive))
+            except (httpx.TimeoutException, NoSign):
                 core = holder(self._data_dir / CORE_LOCK)
                 raise CoreAway(
                     f"no answer from {self._client.base_url} in time: the core, {core}, is busy, or it hangs. If it"
@@ -80,6 +84,16 @@ class _RunningCore:
                 if time.monotonic() > deadline:
                     raise CoreAway(f"no answer from {self._client.base_url}: {error}") from None
             time.sleep(RETRY_S)
+
+    def _is_alive(self) -> bool:
+        """Whether the core hangs, and no more: the call itself finds all else that may be wrong."""
+        try:
+            self._client.get(LIVE_PATH, timeout=SIGN_WITHIN_S)
+        except httpx.TimeoutException:
+            return False
+        except httpx.TransportError:
+            pass
+        return True
 
     def close(self) -> None:
         self._client.close()

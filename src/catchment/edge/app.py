@@ -31,7 +31,7 @@ from catchment.edge.peers import Peers
 from catchment.edge.rates import Rates
 from catchment.edge.rejections import METHOD_CHARS_MAX, Rejections
 from catchment.edge.reload import SettingsWatch
-from catchment.edge.request import Request
+from catchment.edge.request import LARGE_DRAIN_BYTES, Request
 from catchment.edge.routing import Match, Router
 from catchment.errors import LogUnavailable, Refused
 from catchment.log.log import LogWriter
@@ -42,7 +42,8 @@ from catchment.settings import Settings
 RETRY_AFTER = ("retry-after", "5")
 MAINTENANCE_RETRY_AFTER = ("retry-after", "30")
 ROOM_LOOK_S = 1.0
-DRAINS_MAX = 256  # bodies of refused requests that are let in at a time
+DRAINS_MAX = 256  # bodies of refused requests that are let in at a time,
+LARGE_DRAINS_MAX = 16  # and large ones of them
 WAITING_SHARE_MAX = 0.75  # of the bytes that may wait for fsync: beyond it a request would be read for nothing
 JSON = [("content-type", "application/json")]
 HEALTHY = Answer(200, JSON, b'{"status":"ok"}')
@@ -101,7 +102,7 @@ class EdgeApp:
         self._watching: asyncio.Task[None]
         self._looking: asyncio.Task[None]
         self._bookkeeping: asyncio.Task[None]
-        self._drains = 0
+        self._drains = self._large_drains = 0
         self._leaving = False
 
     def __rsgi_init__(self, loop: AbstractEventLoop) -> None:
@@ -313,12 +314,17 @@ class EdgeApp:
     async def _drain(self, request: Request, protocol: HTTPProtocol) -> None:
         """Lets the body of a refused request come; it is no longer under way, and takes no room from those that are."""
         self._leave(request)
-        if self._drains < DRAINS_MAX and request.awaits_small_body:
-            self._drains += 1
-            try:
-                await request.drain(protocol)
-            finally:
-                self._drains -= 1
+        size = request.undrained_bytes
+        large = size > LARGE_DRAIN_BYTES
+        if not size or self._drains >= DRAINS_MAX or (large and self._large_drains >= LARGE_DRAINS_MAX):
+            return
+        self._drains += 1
+        self._large_drains += large
+        try:
+            await request.drain(protocol)
+        finally:
+            self._drains -= 1
+            self._large_drains -= large
 
     def _count(self, request: Request, caller: Caller) -> None:
         """Takes the request from the application's limit, if it has one."""

@@ -18,8 +18,10 @@ from catchment.edge.idempotency import KEY_HEADER, BadKey, KeyedCall, key_of
 from catchment.edge.observer import Sight
 from catchment.errors import Refused
 
-DRAINED_BYTES_MAX = 64 * 1024
+DRAINED_BYTES_MAX = 16 * 1024 * 1024  # the largest body of any vendor; part by part, and each is forgotten at once
 DRAIN_SECONDS_MAX = 2.0
+LARGE_DRAIN_BYTES = 64 * 1024  # of a body, which may then come for
+LARGE_DRAIN_SECONDS_MAX = 10.0
 
 
 class Request:
@@ -39,7 +41,7 @@ class Request:
     async def read(self, route: Route, source: Source, place: Place) -> None:
         """The body, without its encoding. Of one that cannot be decompressed, what was sent stays."""
         faults, headers = self.dialect.faults, self.call.headers
-        self.was_read = True
+        self.was_read = self.declared_bytes <= route.body_bytes_max  # a larger one is refused unread
         try:
             self.body = await read_body(source, headers, route.body_bytes_max, place)
             encoding = headers.get("content-encoding")
@@ -55,18 +57,20 @@ class Request:
             raise Refused(faults.malformed, str(error)) from None
 
     @property
-    def awaits_small_body(self) -> bool:
-        """Whether nobody has read its body, which is small."""
+    def undrained_bytes(self) -> int:
+        """Of its body that nobody has read; 0 where there is none, or where it is not to be let in."""
         if self.was_read or self.call.method == "GET" or "expect" in self.call.headers:
-            return False
-        return 0 < self.declared_bytes <= DRAINED_BYTES_MAX
+            return 0
+        declared = self.declared_bytes
+        return declared if declared <= DRAINED_BYTES_MAX else 0
 
     async def drain(self, source: Source) -> None:
         """Lets the body of a request that was refused without it come, for a moment, and keeps nothing of it: an answer
         before the body has come ends the connection, and with it maybe the answer."""
+        seconds_max = LARGE_DRAIN_SECONDS_MAX if self.undrained_bytes > LARGE_DRAIN_BYTES else DRAIN_SECONDS_MAX
         self.was_read = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            async with asyncio.timeout(seconds_max):
                 await drain_body(source, DRAINED_BYTES_MAX)
 
     @property

@@ -8,8 +8,10 @@ before the answer of a later query on that handle (measured, docs/decisions/0004
 """
 
 import json
+import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +33,7 @@ from catchment.store.parts import Parts, PartsWatch
 from catchment.store.store import Answer, AskByName, OtherVersion, QueryError, StoreError
 from catchment.store.suggestions import in_our_words, no_such_table
 
+CLOSE_S_MAX = 10.0  # the engine looks whether it is to end behind each block that it writes, so not while rows go
 INCOMING_FOLDER = "incoming"  # beside the store: what is being inserted
 INSERT_SETTINGS: dict[str, Any] = {
     "date_time_input_format": "best_effort",
@@ -74,6 +77,8 @@ SELECT countIf(NOT is_done), cityHash64(arraySort(groupArray((table, mutation_id
 FROM system.mutations WHERE database = 'catchment'
 """
 
+logger = logging.getLogger(__name__)
+
 
 class Changes(NamedTuple):
     """Of tables, by `ALTER ... DELETE` or `UPDATE`: whether one is under way, and so done in some parts only; and what
@@ -103,6 +108,7 @@ class ClickHouseStore:
         self._own_readers: _Readers | None = None
         self._inserted = Parts(self.open_handle)
         self._watch: PartsWatch | None = None
+        self._leave: Callable[[], None] | None = None
 
     def migrate(self) -> list[str]:
         """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views that
@@ -210,8 +216,11 @@ class ClickHouseStore:
         """Parts that came since the store was opened and are not whole on the disk. For the thread that inserts."""
         return [str(part) for part in self._inserted.broken()]
 
-    def watch_parts(self, give_up: Callable[[], None]) -> None:
-        """Looks at all parts from now on until the store is closed; `give_up` ends the process (`parts`)."""
+    def watch_parts(self, give_up: Callable[[], None], leave: Callable[[], None] | None = None) -> None:
+        """Looks at all parts from now on until the store is closed; `give_up` ends the process (`parts`), and so does
+        `leave`, in order, where the engine does not end within `CLOSE_S_MAX`. What it was writing then is no part yet,
+        as where it is killed."""
+        self._leave = leave
         self._watch = PartsWatch(Parts(self.open_handle), give_up)
         self._watch.start()
 
@@ -237,6 +246,17 @@ class ClickHouseStore:
 
     def close(self) -> None:
         """See `Store.close`."""
+        if self._leave is None:
+            self._close()
+            return
+        closing = threading.Thread(target=self._close, name="store-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S_MAX)
+        if closing.is_alive():
+            logger.info("store: what the engine is rewriting is not waited for; it begins anew after the next start")
+            self._leave()
+
+    def _close(self) -> None:
         for readers in (self._readers, self._own_readers):
             if readers:
                 readers.close()

@@ -11,10 +11,14 @@ must be whole on the disk before anything is removed by it.
 Whatever changes the store is begun inside `pause`, and waited for outside of it: a backup holds it while it freezes the
 tables and counts, so that what it counts is what it froze.
 
+Once `stop` is set, the statement that runs is cancelled in the engine, what it was rewriting is given up, and nothing
+more is begun: that is one more way of being killed in between.
+
 This knows no settings and no clock: `Cutoffs` come in, and the moment that they were reckoned at. It has a handle of
 its own, one for each pass.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,8 +35,14 @@ from catchment.store.store import StoreError
 
 IDENTITIES_MAX = 4_000_000  # held in memory at one time, some 40 bytes each
 _POLL_S = 0.2
+_MARK = "a removal"  # of the handle of a pass: what runs on it is told from all else by this
+_CANCELLED = "(QUERY_WAS_CANCELLED)"
+_GIVE_UP = "KILL MUTATION WHERE database = 'catchment' AND NOT is_done"
 # What is removed behind the events, each by the query `expire_NAME`.
 _PARTS = ("rejections", "replays", "deliveries", "tallies")
+
+
+logger = logging.getLogger(__name__)
 
 
 class Cutoffs(NamedTuple):
@@ -65,19 +75,60 @@ class Expiry:
         self._pause = pause
 
     def remove(self, cutoffs: Sequence[Cutoffs], stop: threading.Event, *, at: float) -> Removed | None:
-        """One pass, which began `at` seconds since 1970, and that is noted at its end; None if `stop` was set before.
-        Raises `StoreError`, after which a pass may follow."""
-        with self._handle() as handle:
-            found = handle.remove(cutoffs, stop, self._pause)
-            with self._pause():
-                return found if handle.finish(stop, int(at)) else None
+        """One pass, which began `at` seconds since 1970, and that is noted at its end; None, at once, where `stop` is
+        set before. Raises `StoreError`, after which a pass may follow."""
+        try:
+            with self._cancelling(stop), self._handle(stop) as handle:
+                found = handle.remove(cutoffs, self._pause)
+                with self._pause():
+                    handle.finish(int(at))
+                return found
+        except _Stopped:
+            pass
+        except StoreError as error:
+            if not (stop.is_set() and _CANCELLED in str(error)):
+                raise
+        self._command(_GIVE_UP)
+        return None
 
     @contextmanager
-    def _handle(self) -> Iterator["_Pass"]:
+    def _cancelling(self, stop: threading.Event) -> Iterator[None]:
+        """Cancels in the engine whatever a pass has running, as soon as `stop` is set."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._cancel, args=(stop, ended), name="removal-stop")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _cancel(self, stop: threading.Event, ended: threading.Event) -> None:
+        while not ended.wait(_POLL_S):
+            if not stop.is_set():
+                continue
+            try:
+                self._command(queries.text("expire_cancel"), {"mark": _MARK})
+            except StoreError as error:  # then the step that runs is waited for
+                logger.warning("retention: the removal could not be stopped: %s", error)
+
+    def _command(self, statement: str, values: dict[str, Any] | None = None) -> None:
+        """On a handle of its own, for it stops what another one does."""
+        try:
+            client = self._open_handle()
+            try:
+                client.command(statement, parameters=values)
+            finally:
+                client.close()
+        except ClickHouseError as error:
+            raise StoreError(message_of(error)) from error
+
+    @contextmanager
+    def _handle(self, stop: threading.Event) -> Iterator["_Pass"]:
         client: Client | None = None
         try:
             client = self._open_handle()
-            yield _Pass(client)
+            yield _Pass(client, stop)
         except ClickHouseError as error:
             raise StoreError(message_of(error)) from error
         finally:
@@ -85,16 +136,20 @@ class Expiry:
                 client.close()
 
 
-class _Pass:
-    """The steps, on one handle."""
+class _Stopped(Exception):
+    """The pass ends here: `stop` is set."""
 
-    def __init__(self, client: Client) -> None:
+
+class _Pass:
+    """The steps, on one handle. Once `stop` is set, each raises `_Stopped`, or that it was cancelled."""
+
+    def __init__(self, client: Client, stop: threading.Event) -> None:
         self._client = client
+        self._stop = stop
+        client.raw_query(f"SET log_comment = '{_MARK}'", use_database=False)
         self._folder = Path(self._row("store_folder")["path"])
 
-    def remove(
-        self, cutoffs: Sequence[Cutoffs], stop: threading.Event, pause: Callable[[], AbstractContextManager[None]]
-    ) -> Removed:
+    def remove(self, cutoffs: Sequence[Cutoffs], pause: Callable[[], AbstractContextManager[None]]) -> Removed:
         self._give_up_earlier_passes()
         if not cutoffs:
             return Removed()
@@ -108,24 +163,21 @@ class _Pass:
             with pause():  # an event that comes again now would go with its older copy
                 self._spare(values, found.events)
                 self._run("expire_events", values)
-            self._wait(stop)
+            self._wait()
         for part in _PARTS:
-            if getattr(found, part) and not stop.is_set():
+            if getattr(found, part):
                 with pause():
                     self._run(f"expire_{part}", values)
-                self._wait(stop)
+                self._wait()
         return found
 
-    def finish(self, stop: threading.Event, at: int) -> bool:
-        """Notes when the pass began, unless it did not come to its end. Where a later moment stands there, the clock
-        was set back since: it is taken back, or it would vouch for a clock that goes there again."""
-        if stop.is_set():
-            return False
+    def finish(self, at: int) -> None:
+        """Notes when the pass began, for it came to its end. Where a later moment stands there, the clock was set back
+        since: it is taken back, or it would vouch for a clock that goes there again."""
         self._command("TRUNCATE TABLE catchment.spared_events")
         if self._row("removal_moment")["seconds"] > at:
             self._run("removal_set_back", {"at": at})
         self._run("removal_done", {"at": at})
-        return True
 
     def _spare(self, values: dict[str, Any], events: int) -> None:
         self._command("TRUNCATE TABLE catchment.spared_events")
@@ -136,15 +188,14 @@ class _Pass:
     def _give_up_earlier_passes(self) -> None:
         """Begun by a process that ended since; this pass does all that was left."""
         if self._row("expire_pending")["pending"]:
-            self._client.command("KILL MUTATION WHERE database = 'catchment' AND NOT is_done SYNC")
+            self._client.command(f"{_GIVE_UP} SYNC")
 
-    def _wait(self, stop: threading.Event) -> None:
+    def _wait(self) -> None:
         while (state := self._row("expire_pending"))["pending"]:
             if state["failure"]:
                 self._give_up_earlier_passes()
                 raise StoreError(state["failure"])
-            if stop.wait(_POLL_S):
-                return
+            self._stop.wait(_POLL_S)
 
     def _note(self, table: str, name: str, values: dict[str, Any]) -> None:
         """Inserts into a table what a removal goes by."""
@@ -160,14 +211,20 @@ class _Pass:
         self._command(queries.text(name), values)
 
     def _command(self, statement: str, values: dict[str, Any] | None = None) -> None:
+        self._go_on()
         room.require(self._folder)
         self._client.command(statement, parameters=values)
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
 
     def _row(self, name: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
         [row] = self._rows(queries.text(name), values)
         return row
 
     def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        self._go_on()
         text = self._client.raw_query(query, parameters=values, fmt="JSONEachRow", use_database=False)
         rows: list[dict[str, Any]] = [msgspec.json.decode(line) for line in text.splitlines()]
         return [{name: int(value) if str(value).isdigit() else value for name, value in row.items()} for row in rows]
