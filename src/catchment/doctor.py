@@ -258,7 +258,7 @@ def examine(ask: Ask, *, minutes: int, app: str, source: str) -> Report:
     for name in QUERIES if traffic else ():
         looked_at = every if name in _SAMPLED else 1
         try:
-            rows = ask(queries.text(name), filters | {"every": looked_at}).rows
+            rows = ask(queries.text(name), filters | ({"every": every} if name in _SAMPLED else {})).rows
         except QueryError as error:
             skipped[name] = str(error)
             continue

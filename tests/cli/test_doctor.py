@@ -265,7 +265,7 @@ def test_where_there_is_much_to_read_texts_are_sampled() -> None:
         [name] = [name for name in (*QUERIES, "doctor_traffic") if queries.text(name) == query]
         if name == "doctor_traffic":
             return rows({"app": "a", "source": "moesif", "events": 1_000_001, "payload_bytes": 1, "refused": 0})
-        asked[name] = parameters["every"]
+        asked[name] = parameters.get("every", 1)
         finding = {"app": "a", "source": "moesif", "found": 7, "event_id": "e", "name": "n", "detail": "d"}
         return rows(finding | {"code": "card_number"}) if name == "doctor_texts" else rows()
 

@@ -228,8 +228,21 @@ class StoreContract:
 
     def test_parameters_are_values_and_nothing_else(self, store: Store) -> None:
         injection = {"x": "; SELECT file($$/etc/passwd$$) AS q -- "}
-        assert self.rows(store, "SELECT '%(x)s' AS y", **injection) == [{"y": "%(x)s"}]
-        assert self.rows(store, "SELECT 5 % 3 AS n, '%a' LIKE '%a' AS same", other=1) == [{"n": 2, "same": 1}]
+        assert self.rows(store, "SELECT '%(x)s' AS y, {x:String} AS x", **injection) == [{"y": "%(x)s"} | injection]
+        assert self.rows(store, "SELECT 5 % {x:UInt8} AS n, '%a' LIKE '%a' AS same", x=3) == [{"n": 2, "same": 1}]
+        for without in (
+            "SELECT '%(x)s' AS y",
+            "SELECT {y:String}",
+            "EXPLAIN SELECT 1",
+            "SHOW TABLES",
+            "DESCRIBE events",
+        ):
+            with pytest.raises(QueryError, match="the query has no place for the parameter 'x'; "):
+                store.query(without, injection | ({"y": "1"} if "{y" in without else {}))
+        with pytest.raises(
+            QueryError, match=r"the query has \{x:String\}, \{y:UInt8\}, and no value was given for y: give"
+        ):
+            store.query("SELECT {y:UInt8}, {x:String}", injection)
         with pytest.raises(QueryError, match="stand for values"):
             store.query("SELECT * FROM {t:Identifier}", {"t": "system.processes"})
 

@@ -20,7 +20,7 @@ from catchment.cli import (
     terminal,
 )
 from catchment.cli.doctor import doctor
-from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format
+from catchment.cli.options import DEFAULT_DATA_DIR, DataDir, Format, Params, named_values
 from catchment.cli.token import token
 from catchment.cli.torture import torture
 from catchment.edge import memory as edge_memory
@@ -73,7 +73,9 @@ def config_check(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> int:
 
 
 @app.command
-def sql(query: Query, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = "table") -> int:
+def sql(
+    query: Query, *, param: Params | None = None, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = "table"
+) -> int:
     """Answer one read-only SQL query, whether Catchment runs or not.
 
     Parameters
@@ -81,10 +83,13 @@ def sql(query: Query, *, data_dir: DataDir = DEFAULT_DATA_DIR, format: Format = 
     query
         SQL in ClickHouse's dialect. The views are events, users, visitors, companies, subscriptions, rejections and
         ledger; see docs/sql.md.
+    param
+        `NAME=VALUE`: the value for `{NAME:Type}` in the query, as often as there are some.
     format
         `json` is an array of row objects.
     """
-    report.print_rows(asking.ask(config.in_use(data_dir), data_dir, query), format)
+    parameters = named_values(param or [])
+    report.print_rows(asking.ask(config.in_use(data_dir), data_dir, query, parameters), format)
     return 0
 
 

@@ -2,10 +2,13 @@
 
 Events are strangers' text. For a person (`table`, `text`) their control characters are shown, not obeyed; for a script
 (`json`, `csv`, `ndjson`) every character stays what it is.
+
+Where the output is no terminal it has no width, and nothing is cut or folded, unless COLUMNS says how wide it is.
 """
 
 import csv
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -24,7 +27,8 @@ from catchment.sizes import size_text
 from catchment.store.store import Rows
 
 TABLE_CHARS_MIN = 11  # of a column with its borders; in a terminal too narrow for that, rows become lists
-_PIPE_CHARS_MAX = 10_000
+PADDED_CHARS_MAX = 20_000_000  # of a table: one wide cell makes each row as wide, and then rows become lists, too
+_NO_WIDTH = 1 << 30
 _UNSOUND = "catchment.toml has a mistake: the next start will fail; `catchment config check` shows where"
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _LINE_CONTROLS = _CONTROLS | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
@@ -34,8 +38,9 @@ _CELL_CONTROLS = _LINE_CONTROLS | {ord("\n"): "\n"}
 class _Console(Console):
     """Prints text as it is: no markup, no emoji codes."""
 
-    def __init__(self, *, width: int | None = None) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    def __init__(self) -> None:
+        told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if told else _NO_WIDTH)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -150,7 +155,7 @@ def print_rows(answer: Rows, style: str) -> None:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_cell(row[name]) for name in names] for row in answer.rows)
-    elif sys.stdout.isatty() and console.width < TABLE_CHARS_MIN * len(names):
+    elif console.width < TABLE_CHARS_MIN * len(names) or _padded_chars(answer) > PADDED_CHARS_MAX:
         _print_lists(answer)
     else:
         _print_table(answer)
@@ -162,7 +167,13 @@ def _print_table(answer: Rows) -> None:
         table.add_column(_text(column.name), overflow="fold")
     for row in answer.rows:
         table.add_row(*[_text(_cell(row[column.name])) for column in answer.columns])
-    _Console(width=None if sys.stdout.isatty() else _PIPE_CHARS_MAX).print(table, soft_wrap=False)
+    console.print(table, soft_wrap=False)
+
+
+def _padded_chars(answer: Rows) -> int:
+    """How large it gets as a table, nearly."""
+    widths = (max((len(_cell(row[column.name])) for row in answer.rows), default=0) for column in answer.columns)
+    return min(sum(widths), console.width) * len(answer.rows)
 
 
 def _print_lists(answer: Rows) -> None:

@@ -40,8 +40,8 @@ RunText = Callable[[str, Mapping[str, Any]], str]
 
 
 class Checked(NamedTuple):
-    """An allowed query: its normalised text, and those of the given parameters that it has a place for. `described`
-    is the table of a `DESCRIBE`, which has no rows where there is no such table."""
+    """An allowed query: its normalised text, and a value for each of its places. `described` is the table of a
+    `DESCRIBE`, which has no rows where there is no such table."""
 
     text: str
     parameters: dict[str, Any]
@@ -57,21 +57,34 @@ def checked(sql: str, parameters: Mapping[str, Any], run: RunText) -> Checked:
         raise QueryError("the query is empty")
     text = run("SELECT formatQuery({query:String}) FORMAT TSVRaw", {"query": sql}).rstrip("\n")
     if described := _DESCRIBE.match(text):
-        return Checked(_DESCRIPTION % described[1], {}, described[1])
+        return Checked(_DESCRIPTION % described[1], _fitting(parameters, {}), described[1])
     if text == "SHOW TABLES":
-        return Checked(_SHOW_TABLES, {})
+        return Checked(_SHOW_TABLES, _fitting(parameters, {}))
     explained = text.removeprefix("EXPLAIN\n")
     if not explained.startswith(("SELECT", "WITH", "(")):
         words = " ".join(explained.split()[:1])
         raise QueryError(f"only SELECT, EXPLAIN SELECT, DESCRIBE TABLE and SHOW TABLES are allowed here, not {words}")
     tree = json.loads(run("SELECT parseQueryToJSON({query:String}) FORMAT TSVRaw", {"query": explained}))
-    wanted = set()
+    wanted: dict[str, str] = {}
     for node in _nodes(tree):
         _check(node)
         if node.get("type") == "QueryParameter":
-            wanted.add(node.get("name"))
-    # Without a placeholder the driver would paste values into the text by itself, so it gets none.
-    return Checked(text, {name: value for name, value in parameters.items() if name in wanted})
+            wanted[str(node.get("name"))] = str(node.get("param_type"))
+    return Checked(text, _fitting(parameters, dict(sorted(wanted.items()))))
+
+
+def _fitting(parameters: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters, which are those that the query has places for; `wanted` has their types. Raises `QueryError`.
+
+    Without a place for it, the driver would paste a value into the text by itself, so it never gets one."""
+    places = ", ".join(f"{{{name}:{kind}}}" for name, kind in wanted.items())
+    if missing := [name for name in wanted if name not in parameters]:
+        how = f"`--param {missing[0]}=VALUE`, or over HTTP in `parameters`"
+        raise QueryError(f"the query has {places}, and no value was given for {', '.join(missing)}: give it with {how}")
+    if unknown := [name for name in parameters if name not in wanted]:
+        has = f"it has {places}" if places else f"write {{{unknown[0][:100]}:String}} where the value belongs"
+        raise QueryError(f"the query has no place for the parameter {unknown[0][:100]!r}; {has}")
+    return dict(parameters)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
