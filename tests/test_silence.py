@@ -105,7 +105,7 @@ class TestPatience:
 
     def test_one_that_begins_to_hang_within_a_call_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(patience, "LOOK_S", 0.01)
-        ended, signs = threading.Event(), iter([True, True, False, False])
+        ended, signs = threading.Event(), iter([True, True, *[False] * patience.MISSES_MAX])
         with pytest.raises(NoSign):
             patiently(lambda: ended.wait(60), lambda: next(signs))
         ended.set()

@@ -1,6 +1,6 @@
 """Waits for an answer for as long as whoever owes it shows signs of life.
 
-A call that takes long is waited for; one to a process that hangs is given up within some 5 seconds, at whatever moment
+A call that takes long is waited for; one to a process that hangs is given up within some 10 seconds, at whatever moment
 it began to hang. The call runs in a thread, which goes on until its own timeout or the end of this process.
 """
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 LOOK_S = 0.5  # without an answer, until the next sign of life is asked for
 SIGN_WITHIN_S = 2.0  # a core gives one however busy it is, unless it hangs
-MISSES_MAX = 2
+MISSES_MAX = 4  # a machine with far too much to do may keep it for some
 
 Answer = TypeVar("Answer")
 
