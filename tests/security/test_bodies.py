@@ -85,7 +85,7 @@ class TestJson:
             "batch bulk": b'[{"id":"u","events":[{"name":"ue.a","attributes":{"v":@}}]}]',
             "moloco": b'{"event_type":"HOME","channel_type":"SITE","timestamp":"1617870506121","user_id":"1","v":@}',
             "segment": b'{"event_type":"HOME","channel_type":"SITE","timestamp":"1617870506121","user_id":"1","v":@}',
-            "sql": b'{"query":"SELECT 1","parameters":{"v":@}}',
+            "sql": b'{"query":"SELECT {v:String}","parameters":{"v":@}}',
         }
         return around[endpoint].replace(b"@", value)
 

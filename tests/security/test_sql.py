@@ -254,7 +254,8 @@ def test_no_secret_of_any_application_is_in_the_store(app: AppOf) -> None:
     for table in tables:
         if table != "log":
             columns = [row["name"] for row in app.server.sql(f"DESCRIBE TABLE {table}")]
-            where = " WHERE app = {app:String}" if "app" in columns else ""
-            found = json.dumps(app.server.sql(f"SELECT * FROM {table}{where} LIMIT 10000", app=app.name))
+            own = {"app": app.name} if "app" in columns else {}
+            where = " WHERE app = {app:String}" if own else ""
+            found = json.dumps(app.server.sql(f"SELECT * FROM {table}{where} LIMIT 10000", **own))
             assert not [secret for secret in secrets if secret in found], table
             assert "a-session-of-somebody" not in found
