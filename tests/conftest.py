@@ -211,20 +211,6 @@ def status(data_dir: Path, *options: str, code: int, warns: bool = False) -> str
     return done.stdout
 
 
-def status_when_well(data_dir: Path, *options: str) -> str:
-    """What `catchment status` prints of a server that has just started, once it finds nothing wrong: parts that do not
-    answer within seconds are, and on a busy machine they may not."""
-    told: list[str] = []
-
-    def is_well() -> bool:
-        with suppress(AssertionError):
-            told.append(catchment("status", *options, data_dir=data_dir))
-        return bool(told)
-
-    until(is_well, within_s=VISIBLE_WITHIN_S, otherwise=lambda: "catchment status does not find all well")
-    return told[0]
-
-
 def write_apps(data_dir: Path, names: list[str]) -> None:
     """A first configuration with an application, and keys, for each name."""
     document: Any = None

@@ -8,7 +8,7 @@ import pytest
 
 from catchment import maintenance
 from catchment.maintenance import Maintenance, MaintenanceWatch
-from tests.conftest import AppOf, Server, catchment, status_when_well, until, write_apps
+from tests.conftest import AppOf, Server, catchment, status, until, write_apps
 
 ACTION = {"action_name": "A", "request": {"uri": "https://x/y"}}
 BATCH = {"events": [{"name": "ue.x"}]}
@@ -146,12 +146,12 @@ def test_it_outlives_a_restart_and_is_told_and_ended_while_nothing_runs(maintain
     maintained.start()
     assert ready(maintained) == {503}
     assert {answer.status_code for answer in writes(AppOf(maintained, "app3")).values()} == {503}
-    assert told in status_when_well(maintained.data_dir)
-    found = status_when_well(maintained.data_dir, "--format", "json")
+    assert told in status(maintained.data_dir, code=0)
+    found = status(maintained.data_dir, "--format", "json", code=0)
     assert '"reason": "a new disk"' in found
     assert turn(maintained, "off") == "maintenance is off\n"
     assert catchment("maintenance", data_dir=maintained.data_dir) == "maintenance is off\n"
-    assert "maintenance" not in status_when_well(maintained.data_dir)
+    assert "maintenance" not in status(maintained.data_dir, code=0)
 
 
 def test_a_folder_without_a_configuration_has_no_state(tmp_path: Path) -> None:
