@@ -12,9 +12,10 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from catchment.settings import MIB, Sql
-from catchment.store.clickhouse import ClickHouseStore, _Readers
+from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.failures import is_passing
 from catchment.store.parts import Part, Parts
+from catchment.store.readers import Readers
 from catchment.store.room import TABLE_SETTINGS
 from catchment.store.schema import VIEWS, statements
 from catchment.store.store import QueryError, Store, StoreError
@@ -127,7 +128,7 @@ def test_an_engine_that_fails_to_open_another_handle_is_a_failure_in_words(
     def fail(*_: Any, **__: Any) -> Any:
         raise ClickHouseError("Code: 241. DB::Exception: (total) memory limit exceeded: it is full")
 
-    readers = _Readers(engine._open_reader, 1)
+    readers = Readers(engine._open_reader, 1)
     with monkeypatch.context() as failing:
         failing.setattr(readers, "_open_reader", fail)
         with pytest.raises(QueryError, match="it is full"), readers.one():
@@ -143,7 +144,7 @@ def test_an_engine_that_fails_to_open_another_handle_is_a_failure_in_words(
 
 
 def test_a_query_that_waits_while_the_store_is_closed_is_answered(engine: ClickHouseStore) -> None:
-    readers = _Readers(engine._open_reader, 0)
+    readers = Readers(engine._open_reader, 0)
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(readers.one().__enter__) for _ in range(2)]
         readers.close()
@@ -156,7 +157,7 @@ def test_a_query_may_not_run_for_longer_than_its_bound(
     engine: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_sql", BOUNDS.model_copy(update={"seconds_max": 2}))
-    readers = _Readers(engine._open_reader, 1)
+    readers = Readers(engine._open_reader, 1)
     monkeypatch.setattr(engine, "_readers", readers)
     with pytest.raises(QueryError, match=r"(?i)time"):
         engine.query("SELECT sum(cityHash64(number)) FROM numbers(1000000000000)")

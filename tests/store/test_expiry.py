@@ -507,4 +507,4 @@ def test_what_was_removed_is_gone_from_the_disk(store: ClickHouseStore) -> None:
     remove(store, before(1, events=1, rejections=1, bodies=3))
     for mark in marks.values():
         until(lambda mark=mark: not holding(store._path, mark.encode()), within_s=300)  # type: ignore[misc]
-    store._settle_tables()
+    store._migrator._settle_tables()

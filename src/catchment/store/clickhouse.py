@@ -1,10 +1,7 @@
 """`Store` on ClickHouse through clickhouse-connect: the embedded engine (chDB) by path.
 
 One process may open a path, so this process owns it. Every handle is used by one thread at a time: one handle writes,
-and a pool of handles, made read-only for good when they are opened, answers queries within the `sql` bounds.
-
-A handle on which a query failed is thrown away: the engine keeps what the query had written until then, and puts it
-before the answer of a later query on that handle (measured, docs/decisions/0004).
+and a pool of handles, made read-only for good when they are opened (`readers`), answers queries within bounds.
 """
 
 import json
@@ -13,9 +10,8 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import clickhouse_connect
@@ -23,15 +19,16 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from catchment import __version__
 from catchment.settings import Sql
 from catchment.sizes import size_text
 from catchment.store import queries, room, schema
 from catchment.store.failures import is_for_want_of_memory, is_passing, message_of
 from catchment.store.guard import DATABASE, checked
+from catchment.store.migrator import Migrator
 from catchment.store.parts import Parts, PartsWatch
-from catchment.store.store import Answer, AskByName, OtherVersion, QueryError, StoreError
-from catchment.store.suggestions import in_our_words, no_such_table
+from catchment.store.readers import JSON_SETTINGS, Readers, restrict
+from catchment.store.store import Answer, AskByName, QueryError, StoreError
+from catchment.store.suggestions import no_such_table
 
 CLOSE_S_MAX = 10.0  # the engine looks whether it is to end behind each block that it writes, so not while rows go
 INCOMING_FOLDER = "incoming"  # beside the store: what is being inserted
@@ -50,28 +47,11 @@ INSERT_SETTINGS: dict[str, Any] = {
     # not matter, for whatever is cut off is put in again.
     "parallel_view_processing": 1,
 }
-# Text in a JSON document stays text, also where it looks like a date; a key given twice keeps its first value.
-JSON_SETTINGS: dict[str, Any] = {
-    "input_format_try_infer_dates": 0,
-    "input_format_try_infer_datetimes": 0,
-    "type_json_skip_duplicated_paths": 1,
-}
-ANSWER_SETTINGS: dict[str, Any] = {
-    "output_format_json_quote_64bit_integers": 0,
-    "output_format_json_quote_64bit_floats": 0,
-    "output_format_json_quote_denormals": 0,
-    "output_format_json_escape_forward_slashes": 0,
-    "output_format_json_named_tuples_as_objects": 1,
-    "output_format_json_validate_utf8": 1,
-    "do_not_merge_across_partitions_select_final": 1,
-    "session_timezone": "UTC",
-}
 _TABLES = """
 SELECT name, toString(uuid), ifNull(total_rows, 0) FROM system.tables
 WHERE database = 'catchment' AND engine LIKE '%MergeTree' AND name != 'migrations'
 ORDER BY name
 """
-_MADE_BY = "SELECT comment FROM system.tables WHERE database = 'catchment' AND name = 'migrations'"
 _CHANGES = """
 SELECT countIf(NOT is_done), cityHash64(arraySort(groupArray((table, mutation_id))))
 FROM system.mutations WHERE database = 'catchment'
@@ -104,45 +84,34 @@ class ClickHouseStore:
             self._writer = self.open_handle()
         except ClickHouseError as error:
             raise StoreError(message_of(error)) from error
-        self._readers: _Readers | None = None
-        self._own_readers: _Readers | None = None
+        self._migrator = Migrator(path, self._command, lambda query, values: self._text(self._writer, query, values))
+        self._readers: Readers | None = None
+        self._own_readers: Readers | None = None
         self._inserted = Parts(self.open_handle)
         self._watch: PartsWatch | None = None
         self._leave: Callable[[], None] | None = None
 
     def migrate(self) -> list[str]:
-        """Applies `migrations/*.sql` that the store has not seen, in order of their names, then makes the views that
-        are others now, which hold nothing. A migration that was cut off is begun again, so each statement must bear
-        that: `CREATE` becomes `CREATE ... IF NOT EXISTS`. Raises `OtherVersion`, and `StoreError` on a disk without
-        room for what must be written."""
-        self._note_migrations()
-        fresh = self._fresh_migrations()
-        if fresh:
-            room.require(self._path)
-        self._apply(fresh)
-        self._settle_tables()
-        self._make_views(all_of_them=bool(fresh))
+        """Brings the schema up to date, and makes the store ready to be asked; the names of the migrations that were
+        applied. Raises as `Migrator.migrate`."""
+        applied = self._migrator.migrate()
         if self._readers is None:
-            self._readers = _Readers(self._open_reader, self._sql.queries_max)
-            self._own_readers = _Readers(self._open_reader, 1)
+            self._readers = Readers(self._open_reader, self._sql.queries_max)
+            self._own_readers = Readers(self._open_reader, 1)
         self._inserted.accept()
-        return list(fresh)
+        return applied
 
     def migrate_to(self, known: Mapping[str, str]) -> None:
-        """Applies these migrations only, and makes no views: for parts that were made under them (`attach`)."""
-        self._note_migrations()
-        self._apply({name: text for name, text in self._fresh_migrations().items() if name in known})
+        """See `Migrator.migrate_to`."""
+        self._migrator.migrate_to(known)
 
     def schema(self) -> dict[str, str]:
-        """The digest of each migration that was applied; none in a new store."""
-        self._note_migrations()
-        listing = self._text(self._writer, "SELECT name, digest FROM catchment.migrations ORDER BY name", {})
-        return dict(line.split("\t") for line in listing.splitlines())
+        """See `Migrator.schema`."""
+        return self._migrator.schema()
 
     def is_current(self) -> bool:
-        """Whether every migration was applied. Raises `OtherVersion`."""
-        self._note_migrations()
-        return not self._fresh_migrations()
+        """See `Migrator.is_current`."""
+        return self._migrator.is_current()
 
     def engine(self) -> str:
         """The engine's version."""
@@ -287,81 +256,13 @@ class ClickHouseStore:
         listing = (line.split("\t") for line in self._text(handle, _TABLES, {}).splitlines())
         return {table: (Path("store") / uuid[:3] / uuid, int(rows)) for table, uuid, rows in listing}
 
-    def _note_migrations(self) -> None:
-        self._command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
-        self._command(
-            f"CREATE TABLE IF NOT EXISTS {DATABASE}.migrations"
-            " (name String, digest String, applied_at DateTime64(3, 'UTC'))"
-            " ENGINE = MergeTree ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
-        )
-
-    def _apply(self, migrations: Mapping[str, str]) -> None:
-        """And notes, for a version that cannot read what comes of them, which one that was."""
-        for name, text in migrations.items():
-            for statement in schema.statements(text):
-                self._command(statement)
-            self._command(
-                "INSERT INTO catchment.migrations VALUES ({name:String}, {digest:String}, now64(3))",
-                {"name": name, "digest": schema.digest(text)},
-            )
-        if migrations:
-            self._command(f"ALTER TABLE {DATABASE}.migrations MODIFY COMMENT '{__version__}'")
-
-    def _make_views(self, *, all_of_them: bool) -> None:
-        """Makes the first view that is not as its file says, and all that may read it; else nothing is written."""
-        rows = self._text(self._writer, queries.text("made_views"), {"database": DATABASE}).splitlines()
-        made = dict(row.split("\t") for row in rows)
-        anew = all_of_them
-        for name, text in schema.views().items():
-            digest = schema.digest(text)
-            anew = anew or made.get(name) != digest
-            if anew:
-                room.require(self._path)
-                self._command(f"CREATE OR REPLACE VIEW {DATABASE}.{name} AS {text} COMMENT '{digest}'")
-
-    def _settle_tables(self) -> None:
-        """Every table syncs its merges, and keeps for a while what they replaced."""
-        wanted = ", ".join(f"{name} = {value}" for name, value in room.TABLE_SETTINGS.items())
-        asked = {"database": DATABASE, "setting": f"old_parts_lifetime = {room.KEEP_REPLACED_S}"}
-        for table in self._text(self._writer, queries.text("unsettled_tables"), asked).splitlines():
-            room.require(self._path)
-            self._command(f"ALTER TABLE {DATABASE}.{table} MODIFY SETTING {wanted}")
-
-    def _fresh_migrations(self) -> dict[str, str]:
-        """Name and text of those that are still to be applied."""
-        texts = schema.migrations()
-        applied = self.schema()
-        for name, digest in sorted(applied.items()):
-            if name not in texts or digest != schema.digest(texts[name]):
-                raise OtherVersion(schema.refusal(self._path, name, self._text(self._writer, _MADE_BY, {}).strip()))
-        return {name: texts[name] for name in sorted(texts.keys() - applied.keys())}
-
     def open_handle(self) -> Client:
         """A handle of the caller's own, that can do everything; for one thread at a time, and closed by it."""
         return clickhouse_connect.get_client(interface="chdb", path=str(self._path))
 
     def _open_reader(self) -> Client:
-        """A handle that can only read, within bounds that it cannot change."""
-        bounds = {
-            "max_execution_time": self._sql.seconds_max,
-            "timeout_before_checking_execution_speed": 0,
-            "max_result_rows": self._sql.rows_max,
-            "max_result_bytes": self._sql.answer_bytes_max,
-            "result_overflow_mode": "throw",
-            "max_memory_usage": self._sql.memory_bytes_max,
-            "max_ast_depth": 500,
-            "max_query_size": 1_000_000,
-            "max_bytes_ratio_before_external_group_by": 0,  # nothing of a query goes to the disk
-            "max_bytes_ratio_before_external_sort": 0,
-        }
         reader = self.open_handle()
-        try:
-            reader.command(f"USE {DATABASE}")
-            for name, value in (JSON_SETTINGS | ANSWER_SETTINGS | bounds | {"readonly": 1}).items():
-                reader.command(f"SET {name} = {value!r}")
-        except BaseException:
-            reader.close()
-            raise
+        restrict(reader, self._sql)
         return reader
 
     def _command(self, statement: str, parameters: dict[str, Any] | None = None) -> None:
@@ -373,41 +274,6 @@ class ClickHouseStore:
     @staticmethod
     def _text(client: Client, query: str, parameters: Mapping[str, Any]) -> str:
         return client.raw_query(query, parameters=dict(parameters), use_database=False).decode()
-
-
-class _Readers:
-    """Handles for queries, each used by one thread at a time; one on which a query failed is thrown away."""
-
-    def __init__(self, open_reader: Callable[[], Client], count: int) -> None:
-        self._open_reader = open_reader
-        self._count = count
-        self._free: SimpleQueue[Client | None] = SimpleQueue()  # None behind the last one: there will be no more
-        for _ in range(count):
-            self._free.put(open_reader())
-
-    @contextmanager
-    def one(self) -> Iterator[Client]:
-        """Waits until one is free. Raises `QueryError` where the engine fails, or is being closed."""
-        reader = self._free.get()
-        if reader is None:
-            self._free.put(None)
-            raise QueryError("the server is being stopped")
-        try:
-            yield reader
-        except ClickHouseError as error:
-            reader.close()
-            with suppress(ClickHouseError):  # else the next query fails on this one, and tries again to open another
-                reader = self._open_reader()
-            raise QueryError(in_our_words(message_of(error))) from None
-        finally:
-            self._free.put(reader)
-
-    def close(self) -> None:
-        """Waits for those in use; whoever waits for one meanwhile gets none."""
-        for _ in range(self._count):
-            if reader := self._free.get():
-                reader.close()
-        self._free.put(None)
 
 
 @contextmanager
