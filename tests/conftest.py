@@ -33,6 +33,9 @@ VISIBLE_WITHIN_S = 60.0
 STATUS_WITHIN_S = 30.0
 PROFILES = re.compile(r"\bFROM (users|visitors|companies|subscriptions|profiles)\b")
 
+# The tests run beside each other have it set, and what a command prints into a pipe depends on it.
+os.environ.pop("COLUMNS", None)
+
 # How long an example takes says more about the machine than about what is tested.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
