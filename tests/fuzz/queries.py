@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from catchment.store import functions
-from catchment.store.guard import TABLE_FUNCTIONS, checked
+from catchment.store.guard import TABLE_FUNCTIONS, RunText, checked
 from catchment.store.store import QueryError
 from tests.fuzz.target import Target, require
 
@@ -29,22 +29,35 @@ def guarded(data: bytes) -> None:
         require(parameters.keys() == {"query"}, "a query is bound, not pasted")
         return text if "formatQuery" in sql else tree or "{}"
 
+    named = {str(node.get("name")) for node in nodes if node.get("type") == "QueryParameter"}
+    values = dict.fromkeys(named, 1)
     try:
-        result = checked(text, {"p": 1, "q": 2}, run)
+        result = checked(text, values, run)
     except (QueryError, *_UNLIKE_A_TREE):
-        return
+        try:
+            result = checked(text, {}, run)  # what has no places: a tree that is no query's names some all the same
+        except (QueryError, *_UNLIKE_A_TREE):
+            return
+    require(not _is_let_through(text, {"without a place": 1}, run), "a value without a place is refused")
     require(result.text.startswith(_STARTS), "it is a query")
     if result.text != text.rstrip("\n"):
         require("\\" not in result.text and result.text.count("'") in (2, 4), "what replaces it is a query of ours")
         return
-    named = {str(node.get("name")) for node in nodes if node.get("type") == "QueryParameter"}
-    require(result.parameters.keys() <= named, "only what has a place is given")
+    require(result.parameters == values, "each place has its value, and nothing else is given")
     for node in nodes:
         if node.get("type") == "Function" and "field_type" not in node:
             name = str(node.get("name")).lower()
             require(name in TABLE_FUNCTIONS or not functions.refuses(name), f"{name} is refused")
         if "type" in node and "field_type" not in node and node["type"] is not None:
             require(node["type"] != "SetQuery" and "settings" not in node, "settings are refused")
+
+
+def _is_let_through(text: str, parameters: Mapping[str, Any], run: RunText) -> bool:
+    try:
+        checked(text, parameters, run)
+    except QueryError:
+        return False
+    return True
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
