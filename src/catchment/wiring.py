@@ -34,6 +34,7 @@ from catchment.retention import Retention
 from catchment.settings import Settings
 from catchment.store.clickhouse import ClickHouseStore
 from catchment.store.expiry import Expiry
+from catchment.store.store import StoreError
 from catchment.telemetry.tracing import open_tracing
 from catchment.watch import FileWatch
 
@@ -73,16 +74,23 @@ def open_store(
     leave: Callable[[], None] | None = None,
 ) -> ClickHouseStore:
     """The store, with its schema up to date. Raises `StoreError`, and of it `OtherVersion` where waiting is no use.
-    `give_up` ends the process where a part is broken, and `leave` where the engine would hold up its end; without them
-    nobody looks, so not for long."""
+    `give_up` ends the process where a part is broken, without it nobody looks, so not for long; `leave` ends it where
+    the engine would hold up its end."""
     store = ClickHouseStore(data_dir / STORE_FOLDER, settings.sql)
     if give_up:
-        store.watch_parts(give_up, leave)  # before it is migrated, which may take long, for the engine merges already
+        store.watch_parts(give_up)  # before it is migrated, which may take long, for the engine merges already
     try:
         store.migrate()
+    except StoreError:
+        store.close()  # however long the engine takes: why there is no store must be told
+        raise
     except BaseException:
+        if leave:
+            store.leave_at_close(leave)
         store.close()
         raise
+    if leave:
+        store.leave_at_close(leave)
     return store
 
 

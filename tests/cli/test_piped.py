@@ -70,6 +70,12 @@ def test_status_is_not_cut(status: dict[str, Any]) -> None:
     assert line.count("1,234,567") == 4
 
 
+@pytest.mark.parametrize("columns", ["0", "-1", "wide", ""])
+def test_columns_that_say_no_width_are_none(columns: str) -> None:
+    shown = piped(ROWS, [{"a": TEXT, "b": "1"}], COLUMNS=columns)
+    assert sum(TEXT in line for line in shown) == 1
+
+
 def test_columns_says_how_wide_it_is(status: dict[str, Any]) -> None:
     shown = piped(ROWS, [{"a": TEXT, "b": "1"}], COLUMNS="60")
     assert max(map(len, shown)) == 60

@@ -450,7 +450,7 @@ LEAVING = """
     clickhouse.CLOSE_S_MAX = 0.1
     store = ClickHouseStore(Path(sys.argv[1]), Sql())
     if sys.argv[2] == "leave":
-        store.watch_parts(partial(os._exit, 1), partial(os._exit, 7))
+        store.leave_at_close(partial(os._exit, 7))
     store.migrate()
     if sys.argv[2] == "leave":
         store.insert(sys.stdin.buffer.read())
@@ -471,6 +471,60 @@ def test_an_engine_that_does_not_end_in_time_is_left_and_nothing_is_lost(tmp_pat
     assert left.returncode == 7, left.stderr.decode()
     again = subprocess.run([*arguments, "again"], capture_output=True, timeout=120)
     assert again.stdout.decode().splitlines() == ["['0-2', '0-3', '1', '1-2', '1-3']", "[]"], again.stderr.decode()
+
+
+SLOW_TO_END = """
+    import os, sys, time
+    from functools import partial
+    from pathlib import Path
+    from catchment import config, wiring
+    from catchment.store import clickhouse
+    from catchment.store.clickhouse import ClickHouseStore
+
+    clickhouse.CLOSE_S_MAX = 0.1
+    data_dir = Path(sys.argv[1])
+    config.ensure_file(data_dir)
+    settings = config.load(data_dir)
+    leave = partial(os._exit, 7)
+    close = ClickHouseStore._close
+"""
+
+
+def in_a_process(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
+    program = textwrap.dedent(SLOW_TO_END) + textwrap.dedent(body)
+    return subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=120)
+
+
+def test_why_a_store_is_not_opened_is_told_however_long_its_engine_takes_to_end(tmp_path: Path) -> None:
+    done = in_a_process(
+        tmp_path,
+        """
+        store = wiring.open_store(settings, data_dir)
+        store._command("INSERT INTO catchment.migrations VALUES ('9999_later.sql', 'x', now64(3))")
+        store.close()
+        ClickHouseStore._close = lambda self: (time.sleep(2), close(self))
+        wiring.open_store(settings, data_dir, leave=leave)
+        """,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "OtherVersion: the store in " in done.stderr
+
+
+def test_an_engine_that_cannot_end_in_order_is_told(tmp_path: Path) -> None:
+    done = in_a_process(
+        tmp_path,
+        """
+        def fail(self):
+            close(self)
+            raise RuntimeError("it cannot be closed")
+
+        clickhouse.CLOSE_S_MAX = 60
+        ClickHouseStore._close = fail
+        wiring.open_store(settings, data_dir, leave=leave).close()
+        """,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.endswith("RuntimeError: it cannot be closed\n")
 
 
 # The disk

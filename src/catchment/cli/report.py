@@ -39,7 +39,8 @@ class _Console(Console):
     """Prints text as it is: no markup, no emoji codes."""
 
     def __init__(self) -> None:
-        told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+        columns = os.environ.get("COLUMNS", "")
+        told = sys.stdout.isatty() or (columns.isdigit() and int(columns) > 0)
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if told else _NO_WIDTH)
 
     def on_broken_pipe(self) -> None:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,13 +186,15 @@ class ClickHouseStore:
         """Parts that came since the store was opened and are not whole on the disk. For the thread that inserts."""
         return [str(part) for part in self._inserted.broken()]
 
-    def watch_parts(self, give_up: Callable[[], None], leave: Callable[[], None] | None = None) -> None:
-        """Looks at all parts from now on until the store is closed; `give_up` ends the process (`parts`), and so does
-        `leave`, in order, where the engine does not end within `CLOSE_S_MAX`. What it was writing then is no part yet,
-        as where it is killed."""
-        self._leave = leave
+    def watch_parts(self, give_up: Callable[[], None]) -> None:
+        """Looks at all parts from now on until the store is closed; `give_up` ends the process (`parts`)."""
         self._watch = PartsWatch(Parts(self.open_handle), give_up)
         self._watch.start()
+
+    def leave_at_close(self, leave: Callable[[], None]) -> None:
+        """From now on `leave` ends the process, in order, where the engine has not ended `CLOSE_S_MAX` after `close`.
+        What it was writing then is no part yet, as where it is killed."""
+        self._leave = leave
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
         """See `Store.query`."""
@@ -218,21 +221,31 @@ class ClickHouseStore:
         if self._leave is None:
             self._close()
             return
-        closing = threading.Thread(target=self._close, name="store-close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_S_MAX)
-        if closing.is_alive():
-            logger.info("store: what the engine is rewriting is not waited for; it begins anew after the next start")
+        ended: Future[None] = Future()
+        threading.Thread(target=self._close_and_tell, args=(ended,), name="store-close", daemon=True).start()
+        if not wait([ended], CLOSE_S_MAX).done:
+            logger.info("store: the engine is not waited for; what it rewrites begins anew after the next start")
             self._leave()
+        ended.result()
+
+    def _close_and_tell(self, ended: "Future[None]") -> None:
+        try:
+            self._close()
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
 
     def _close(self) -> None:
-        for readers in (self._readers, self._own_readers):
-            if readers:
-                readers.close()
-        self._inserted.close()
-        self._writer.close()
-        if self._watch:
-            self._watch.close()
+        try:
+            for readers in (self._readers, self._own_readers):
+                if readers:
+                    readers.close()
+            self._inserted.close()
+            self._writer.close()
+        finally:
+            if self._watch:
+                self._watch.close()
 
     def _answer(self, reader: Client, sql: str, parameters: Mapping[str, Any]) -> Answer:
         query = checked(sql, parameters, lambda text, values: self._text(reader, text, values))
