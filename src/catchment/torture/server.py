@@ -49,7 +49,9 @@ class TorturedServer:
         self.data_dir = data_dir
         self.starts = 0
         self._output = output
-        self._environment = os.environ | {CONTROL_FILE: str(control.file)}
+        scratch = control.file.with_name("tmp")  # what a part that is killed has left there goes with the run
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._environment = os.environ | {CONTROL_FILE: str(control.file), "TMPDIR": str(scratch)}
         self._ports = _free_ports()
         self._process: subprocess.Popen[bytes] | None = None
         self._start_at = 0.0
